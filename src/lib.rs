@@ -1,0 +1,35 @@
+//! chat-gateway: a room is a log, a session is a cursor over it.
+//!
+//! The way of a message, and of a reader through this crate:
+//!
+//! 1. [`http`] accepts a connection, checks the handshake ([`auth`], [`limits`]) and hands the socket over;
+//! 2. a [`session`] reads a command from it and gives a draft to the journal;
+//! 3. the [`journal`] stores drafts in groups: the [`store`] gives each its room's next `seq`. Now it is durable,
+//!    and only now anybody sees it;
+//! 4. the [`relay`] tells the other replicas, through Redis;
+//! 5. the [`room`] appends it strictly by `seq`, repairs what is missing from the store, and rings;
+//! 6. each session of the room writes what lies between its cursor and the head.
+//!
+//! Around it: [`config`] says what can be set, [`app`] builds the parts and runs them until told to stop,
+//! [`drain`] lets the sessions leave, [`protocol`] is the wire, [`ids`] are the names, [`web`] is the page.
+//!
+//! Invariants, named I1–I8 in comments and tests: I1 durable before visible · I2 one order without holes · I3
+//! resume is exact or says that it is not · I4 a retry is stored once · I5 Redis holds nothing that matters ·
+//! I6 replicas hold nothing that matters · I7 everything is bounded · I8 a stranger's cost is small.
+
+pub mod app;
+pub mod auth;
+pub mod config;
+pub mod drain;
+pub mod http;
+pub mod ids;
+pub mod journal;
+pub mod limits;
+pub mod metrics;
+pub mod protocol;
+pub mod relay;
+pub mod room;
+pub mod session;
+pub mod store;
+pub mod telemetry;
+pub mod web;

@@ -1,1 +1,131 @@
-fn main(){}
+//! The command line: serve (the default), migrate, openapi, health.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use chat_gateway::app::{App, StartError};
+use chat_gateway::config::{Cli, Command, Settings, check_environment};
+use chat_gateway::{http, store, telemetry};
+use clap::Parser;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// The configuration is wrong, and the message says what to set.
+const BAD_CONFIG: u8 = 2;
+/// A second signal ended the process at once.
+const ENDED_NOW: u8 = 130;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        None => serve(cli.serve),
+        Some(Command::Serve(settings)) => serve(settings),
+        Some(Command::Migrate(database)) => migrate(&database.database_url),
+        Some(Command::Openapi) => say(&http::spec()),
+        Some(Command::Health(args)) => health(args.ops_listen_addr),
+    };
+    done.unwrap_or_else(|Failure { message, code }| {
+        // Where even standard error is closed, the exit code has to do.
+        let _ = writeln!(std::io::stderr(), "chat-gateway: {message}");
+        ExitCode::from(code)
+    })
+}
+
+struct Failure {
+    message: String,
+    code: u8,
+}
+
+impl Failure {
+    fn new(code: u8, message: impl ToString) -> Self {
+        Self {
+            message: message.to_string(),
+            code,
+        }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(e: std::io::Error) -> Self {
+        Self::new(1, e)
+    }
+}
+
+fn say(line: &str) -> Result<ExitCode, Failure> {
+    writeln!(std::io::stdout(), "{line}")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}
+
+fn serve(settings: Settings) -> Result<ExitCode, Failure> {
+    check_environment(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()))
+        .map_err(|e| Failure::new(BAD_CONFIG, e))?;
+    telemetry::init(settings.log_format, &settings.rust_log).map_err(|e| Failure::new(BAD_CONFIG, e))?;
+    let runtime = runtime()?;
+    let code = runtime.block_on(async {
+        let mut signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let app = tokio::select! {
+            app = App::build(settings) => app.map_err(|e| match e {
+                StartError::Config(_) => Failure::new(BAD_CONFIG, e),
+                _ => Failure::new(1, e),
+            })?,
+            () = either(&mut signals) => return Ok(ExitCode::SUCCESS),
+        };
+        say(&format!("chat-gateway is ready: open {} in a browser", app.url()))?;
+        let (told, stop) = tokio::sync::oneshot::channel::<()>();
+        let run = app.run(async { drop(stop.await) });
+        let told = async {
+            either(&mut signals).await;
+            drop(told);
+            either(&mut signals).await;
+        };
+        tokio::select! {
+            clean = run => Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+            () = told => Ok(ExitCode::from(ENDED_NOW)),
+        }
+    });
+    // A hash that is under way must not hold the process.
+    runtime.shutdown_background();
+    code
+}
+
+async fn either((terminate, interrupt): &mut (Signal, Signal)) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+fn migrate(database_url: &str) -> Result<ExitCode, Failure> {
+    if !database_url.starts_with("postgres") {
+        return Err(Failure::new(
+            BAD_CONFIG,
+            "set DATABASE_URL to postgres://…; an embedded gateway migrates itself",
+        ));
+    }
+    runtime()?
+        .block_on(store::migrate(database_url))
+        .map_err(|e| Failure::new(1, e))?;
+    say("the schema is up to date")
+}
+
+/// Asks `/readyz`.
+fn health(address: SocketAddr) -> Result<ExitCode, Failure> {
+    let limit = Duration::from_secs(2);
+    let mut stream = TcpStream::connect_timeout(&address, limit)?;
+    stream.set_read_timeout(Some(limit))?;
+    write!(
+        stream,
+        "GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+    )?;
+    let mut answer = String::new();
+    stream.take(4096).read_to_string(&mut answer)?;
+    match answer.starts_with("HTTP/1.1 200") {
+        true => say("ready"),
+        false => Err(Failure::new(1, "not ready")),
+    }
+}

@@ -1,0 +1,352 @@
+//! The composition root: builds the parts from the configuration, and runs them until told to stop.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::RngCore;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::auth::{HashError, Hasher, SigningKey, Tokens};
+use crate::config::{Backend, ConfigError, Settings};
+use crate::drain::Drain;
+use crate::http::{self, Gateway, Server};
+use crate::journal::{Journal, Parts};
+use crate::limits::{Limits, SharedCounts};
+use crate::metrics::Metrics;
+use crate::relay::Relay;
+use crate::room::Rooms;
+use crate::session::{self, Context};
+use crate::store::{SchemaError, Store};
+
+/// Descriptors that connections leave to the database, Redis, files and operators.
+const RESERVED_DESCRIPTORS: u64 = 128;
+/// Connections of operators at a time.
+const OPS_CONNECTIONS: usize = 32;
+/// Sessions that are fed from the store at a time.
+const CATCH_UPS: usize = 8;
+/// How long the last sessions and the workers may take after the drain window.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// How often empty rooms and quiet addresses are looked for.
+const SWEEP: Duration = Duration::from_millis(500);
+
+/// Why the process does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    #[error("the SQLite file cannot be opened: {0}")]
+    Sqlite(#[from] sea_orm::DbErr),
+    #[error("Redis cannot be set up: {0}")]
+    Redis(#[from] redis::RedisError),
+    #[error("the pool to Redis cannot be set up: {0}")]
+    Pool(#[from] deadpool_redis::CreatePoolError),
+    #[error("{0} cannot be listened on: {1}")]
+    Listen(SocketAddr, io::Error),
+    #[error(transparent)]
+    Hash(#[from] HashError),
+}
+
+/// What a backend brings.
+struct Base {
+    store: Store,
+    key: SigningKey,
+    redis: Option<(redis::Client, SharedCounts)>,
+    /// Keeps a second process off the data folder.
+    _lock: Option<File>,
+}
+
+/// A replica, bound and ready to run.
+pub struct App {
+    settings: Settings,
+    listener: TcpListener,
+    ops_listener: TcpListener,
+    context: Arc<Context>,
+    app: http::App,
+    /// Connections and sessions.
+    clients: TaskTracker,
+    /// Journal, relay, repairs, sweeps.
+    workers: TaskTracker,
+    stop_workers: CancellationToken,
+    _lock: Option<File>,
+}
+
+impl App {
+    /// Builds everything; nothing is served yet.
+    pub async fn build(settings: Settings) -> Result<Self, StartError> {
+        let backend = settings.backend()?;
+        let base = Base::open(backend, &settings).await?;
+        let listener =
+            http::bind(settings.listen_addr).map_err(|e| StartError::Listen(settings.listen_addr, e))?;
+        let ops = settings.ops_listen_addr;
+        let ops_listener = http::bind(ops).map_err(|e| StartError::Listen(ops, e))?;
+
+        let (clients, workers) = (TaskTracker::new(), TaskTracker::new());
+        let stop_workers = CancellationToken::new();
+        let metrics = Metrics::default();
+        let linger = Duration::from_secs(settings.room_linger_seconds);
+        let rooms = Rooms::new(
+            base.store.clone(),
+            workers.clone(),
+            settings.warm_limits(),
+            linger,
+        );
+        let (relay, shared_counts) = match base.redis {
+            None => (Relay::None, None),
+            Some((client, counts)) => {
+                let prefix = &settings.relay_prefix;
+                let relay = Relay::start(client, prefix, &rooms, &metrics, &workers, &stop_workers)?;
+                (relay, Some(counts))
+            }
+        };
+        let parts = Parts {
+            store: base.store.clone(),
+            rooms: rooms.clone(),
+            relay,
+            metrics: metrics.clone(),
+        };
+        let (queue, batch) = (settings.journal_queue as usize, settings.journal_batch as usize);
+        let context = Arc::new(Context {
+            journal: Journal::start(parts, queue, batch, &workers),
+            store: base.store,
+            rooms,
+            drain: Drain::default(),
+            metrics,
+            settings: session::Settings {
+                message_max_bytes: settings.message_max_bytes as usize,
+                resume_limit: settings.resume_limit,
+                ping: Duration::from_secs(settings.ping_seconds),
+                idle: Duration::from_secs(settings.idle_seconds),
+                slow: Duration::from_secs(settings.slow_seconds),
+            },
+            catch_up: Semaphore::new(CATCH_UPS),
+        });
+        let app = http::routes(Gateway {
+            context: context.clone(),
+            tokens: Tokens::new(&base.key, Duration::from_secs(settings.token_ttl_seconds)),
+            hasher: Hasher::new(settings.password_workers(), settings.password_queue.into())?,
+            limits: Limits::new(settings.limits(), shared_counts),
+            clients: clients.clone(),
+            allowed_origins: settings
+                .allowed_origins
+                .iter()
+                .filter(|o| !o.is_empty())
+                .cloned()
+                .collect(),
+            trusted_proxies: settings.trusted_proxies.clone(),
+            hide_unknown_users: settings.hide_unknown_users,
+            password_min_bytes: settings.password_min_bytes as usize,
+        });
+        Ok(Self {
+            settings,
+            listener,
+            ops_listener,
+            context,
+            app,
+            clients,
+            workers,
+            stop_workers,
+            _lock: base._lock,
+        })
+    }
+
+    /// Where a person opens the page.
+    pub fn url(&self) -> String {
+        let port = self
+            .listener
+            .local_addr()
+            .map_or(self.settings.listen_addr.port(), |address| address.port());
+        match self.settings.listen_addr.ip() {
+            ip if ip.is_unspecified() => format!("http://127.0.0.1:{port}/"),
+            ip => format!("http://{}/", SocketAddr::new(ip, port)),
+        }
+    }
+
+    /// Serves until `stop` resolves, then lets everybody leave. True: all of them did in time.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> bool {
+        let (stop_accepting, stop_ops) = (CancellationToken::new(), CancellationToken::new());
+        let connections = Arc::new(Semaphore::new(most_connections()));
+        let server = |app, tracker: &TaskTracker, connections, stop: &CancellationToken| Server {
+            app,
+            tracker: tracker.clone(),
+            metrics: self.context.metrics.clone(),
+            connections,
+            stop: stop.clone(),
+        };
+        let public = server(self.app.clone(), &self.clients, connections, &stop_accepting);
+        let ops_app = Arc::new(poem::endpoint::ToDynEndpoint(http::ops_routes(
+            self.context.clone(),
+        )));
+        let ops = server(
+            ops_app,
+            &self.workers,
+            Arc::new(Semaphore::new(OPS_CONNECTIONS)),
+            &stop_ops,
+        );
+        self.clients.spawn(public.run(self.listener));
+        self.workers.spawn(ops.run(self.ops_listener));
+        self.workers.spawn(check_heads(
+            self.context.clone(),
+            self.settings.head_check_ms,
+            self.stop_workers.clone(),
+        ));
+        self.workers
+            .spawn(sweep(self.context.clone(), self.stop_workers.clone()));
+
+        stop.await;
+        let window = Duration::from_secs(self.settings.drain_seconds);
+        tracing::info!(sessions = self.context.metrics.sessions(), ?window, "leaving");
+        self.context.drain.begin(window);
+        stop_accepting.cancel();
+        self.context.rooms.ring_all();
+        self.clients.close();
+        let mut clean = tokio::time::timeout(window + DEADLINE, self.clients.wait())
+            .await
+            .is_ok();
+
+        // With the last sender gone the journal stores what it has and ends, and after it the relay.
+        let store = self.context.store.clone();
+        drop((self.app, self.context));
+        stop_ops.cancel();
+        self.stop_workers.cancel();
+        self.workers.close();
+        clean &= tokio::time::timeout(DEADLINE, self.workers.wait()).await.is_ok();
+        if let Err(e) = store.close().await {
+            tracing::warn!(error = %e, "the database was not closed cleanly");
+        }
+        match clean {
+            true => tracing::info!("left"),
+            false => tracing::warn!("the deadline passed before everybody had left"),
+        }
+        clean
+    }
+}
+
+impl Base {
+    async fn open(backend: Backend, settings: &Settings) -> Result<Self, StartError> {
+        match backend {
+            Backend::Clustered {
+                database_url,
+                redis,
+                redis_url,
+                key,
+            } => {
+                let store = Store::open(&database_url, settings.database_pool).await?;
+                let pool = deadpool_redis::Config::from_url(redis_url)
+                    .create_pool(Some(deadpool_redis::Runtime::Tokio1))?;
+                let counts = SharedCounts {
+                    pool,
+                    prefix: settings.relay_prefix.clone(),
+                };
+                Ok(Self {
+                    store,
+                    key,
+                    redis: Some((redis, counts)),
+                    _lock: None,
+                })
+            }
+            Backend::Embedded { data_dir, key } => {
+                let unusable =
+                    |e: io::Error| ConfigError::DataDir(data_dir.display().to_string(), e.to_string());
+                std::fs::create_dir_all(&data_dir).map_err(unusable)?;
+                let lock = lock_folder(&data_dir).map_err(unusable)?;
+                let key = match key {
+                    Some(key) => key,
+                    None => signing_key(&data_dir.join("signing.key")).map_err(unusable)?,
+                };
+                let store = Store::open_embedded(&data_dir).await?;
+                Ok(Self {
+                    store,
+                    key,
+                    redis: None,
+                    _lock: Some(lock),
+                })
+            }
+        }
+    }
+}
+
+/// Two processes on one folder would each believe to be alone.
+fn lock_folder(folder: &Path) -> io::Result<File> {
+    let lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(folder.join("lock"))?;
+    lock.try_lock()
+        .map_err(|_| io::Error::other("another chat-gateway uses it"))?;
+    Ok(lock)
+}
+
+/// The key of an embedded gateway: made on the first start, readable by its owner alone.
+fn signing_key(path: &Path) -> io::Result<SigningKey> {
+    let mut bytes = Vec::new();
+    match File::open(path) {
+        Ok(mut file) => drop(file.read_to_end(&mut bytes)?),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            bytes = vec![0; SigningKey::MIN_BYTES];
+            rand::rng().fill_bytes(&mut bytes);
+            let mut file = OpenOptions::new()
+                .create_new(true)
+                .write(true)
+                .mode(0o600)
+                .open(path)?;
+            file.write_all(&bytes)?;
+            file.sync_all()?;
+        }
+        Err(e) => return Err(e),
+    }
+    SigningKey::new(bytes)
+        .ok_or_else(|| io::Error::other("signing.key is too short; delete it to have a new one made"))
+}
+
+/// As many as the process may have descriptors, less what it needs itself.
+fn most_connections() -> usize {
+    let limit = match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) => limit,
+        Err(e) => {
+            tracing::warn!(error = %e, "the limit of open files could not be raised");
+            1024
+        }
+    };
+    let most = limit
+        .saturating_sub(RESERVED_DESCRIPTORS)
+        .clamp(1, Semaphore::MAX_PERMITS as u64);
+    tracing::info!(connections = most, "room for connections");
+    most as usize
+}
+
+/// Finds what was published while nobody was listening (I5).
+async fn check_heads(context: Arc<Context>, millis: u64, stop: CancellationToken) {
+    let mut every = tokio::time::interval(Duration::from_millis(millis));
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = every.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        let rooms = context.rooms.ids();
+        if let Err(e) = context.rooms.check_heads(&rooms).await {
+            tracing::warn!(error = %e, "the rooms' heads cannot be read");
+        }
+    }
+}
+
+async fn sweep(context: Arc<Context>, stop: CancellationToken) {
+    let mut every = tokio::time::interval(SWEEP);
+    loop {
+        tokio::select! {
+            _ = every.tick() => context.rooms.retire(),
+            () = stop.cancelled() => return,
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Accounts and tokens.
+
+use std::sync::Arc;
+
+use poem::web::Data;
+use poem_openapi::payload::Json;
+use poem_openapi::{ApiResponse, Object, OpenApi};
+use serde::Deserialize;
+
+use super::caller::Caller;
+use super::error::{ApiError, Envelope};
+use super::payload::Strict;
+use super::{ClientAddress, Gateway};
+use crate::ids::{self, Username};
+use crate::protocol::ErrorType;
+use crate::store::{Account, StoreError};
+
+/// The longest secret in bytes (wire contract).
+const SECRET_MAX_BYTES: usize = 1024;
+
+#[derive(Debug, Object, Deserialize)]
+#[oai(rename = "Credentials")]
+pub struct Credentials {
+    /// 1 to 64 characters; unique ignoring case, width and spacing.
+    username: String,
+    /// 1 to 1,024 bytes.
+    secret: String,
+}
+
+#[derive(Debug, Object)]
+pub struct User {
+    /// Positive.
+    id: i64,
+    /// As typed at sign-up.
+    username: String,
+}
+
+impl From<&ids::User> for User {
+    fn from(user: &ids::User) -> Self {
+        Self {
+            id: user.id,
+            username: user.username.to_string(),
+        }
+    }
+}
+
+#[derive(Debug, Object)]
+pub struct Login {
+    /// A JWT: give it as `Authorization: Bearer`, or as the first WebSocket subprotocol.
+    token: String,
+    user: User,
+}
+
+#[derive(ApiResponse)]
+pub enum Created {
+    /// The account exists now.
+    #[oai(status = 201)]
+    User(Json<Envelope<User>>),
+}
+
+#[derive(Debug)]
+pub struct Accounts;
+
+#[OpenApi(prefix_path = "/api/v1")]
+impl Accounts {
+    /// Create a user.
+    #[oai(path = "/users", method = "post")]
+    async fn create(
+        &self,
+        gateway: Data<&Arc<Gateway>>,
+        address: Data<&ClientAddress>,
+        credentials: Strict<Credentials>,
+    ) -> Result<Created, ApiError> {
+        gateway
+            .limits
+            .check_everywhere(&gateway.limits.signups, address.0.0)
+            .await?;
+        let Credentials { username, secret } = credentials.0;
+        let username = Username::parse(&username)?;
+        let least = gateway.password_min_bytes;
+        if !(least..=SECRET_MAX_BYTES).contains(&secret.len()) {
+            let message = format!("a secret has {least} to {SECRET_MAX_BYTES} bytes");
+            return Err(ApiError::new(ErrorType::BadPassword, message));
+        }
+        let store = &gateway.context.store;
+        let taken = || ApiError::new(ErrorType::UserExists, "there is a user of this name");
+        // Asked first, because a hash is dear; the unique index decides.
+        if store.find_account(&username).await?.is_some() {
+            return Err(taken());
+        }
+        let hash = gateway.hasher.hash(secret).await?;
+        match store.create_account(&username, hash).await {
+            Ok(user) => Ok(Created::User(Json(Envelope::of((&user).into())))),
+            Err(StoreError::Taken) => Err(taken()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Log in.
+    #[oai(path = "/login", method = "post")]
+    async fn login(
+        &self,
+        gateway: Data<&Arc<Gateway>>,
+        address: Data<&ClientAddress>,
+        credentials: Strict<Credentials>,
+    ) -> Result<Json<Envelope<Login>>, ApiError> {
+        gateway
+            .limits
+            .check_everywhere(&gateway.limits.logins, address.0.0)
+            .await?;
+        let Credentials { username, secret } = credentials.0;
+        let username = Username::parse(&username)?;
+        let account = gateway.context.store.find_account(&username).await?;
+        if account.is_none() && !gateway.hide_unknown_users {
+            return Err(ApiError::new(
+                ErrorType::UserNotFound,
+                "there is no user of this name",
+            ));
+        }
+        let mismatch = || ApiError::new(ErrorType::PasswordMatchFailed, "the secret is not this user's");
+        if secret.len() > SECRET_MAX_BYTES {
+            return Err(mismatch());
+        }
+        let (user, hash) = account
+            .map(|Account { user, password_hash }| (user, password_hash))
+            .unzip();
+        let matches = gateway.hasher.verify(secret, hash).await?;
+        let user = user.filter(|_| matches).ok_or_else(mismatch)?;
+        let token = gateway.tokens.issue(&user).map_err(|e| ApiError::internal(&e))?;
+        Ok(Json(Envelope::of(Login {
+            token,
+            user: (&user).into(),
+        })))
+    }
+
+    /// Who the token names.
+    #[oai(path = "/users/me", method = "get")]
+    async fn me(&self, caller: Caller) -> Result<Json<Envelope<User>>, ApiError> {
+        Ok(Json(Envelope::of(caller.user().into())))
+    }
+}

@@ -1,0 +1,169 @@
+//! Our accept loop. poem's own sets no TCP_NODELAY, has no time limit for headers, spins when the process is out
+//! of descriptors, and cannot hand over the socket.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use poem::endpoint::DynEndpoint;
+use poem::http::uri::Scheme;
+use poem::web::{LocalAddr, RemoteAddr};
+use poem::{Addr, Endpoint, Response};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::metrics::Metrics;
+
+/// How long a request's headers may take, and how long a connection may be silent between requests.
+const HEADERS: Duration = Duration::from_secs(10);
+/// The most bytes of headers.
+const HEADER_BYTES: usize = 16 * 1024;
+/// How long to wait when the process is out of descriptors.
+const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(50);
+/// What the kernel holds for a client that does not read, in bytes (Linux doubles it for its own book-keeping).
+const SEND_BUFFER: usize = 128 * 1024;
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 4096;
+
+/// An endpoint that answers every request.
+pub type App = Arc<dyn DynEndpoint<Output = Response>>;
+
+/// A TCP connection, counted for as long as a clone of this lives.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    pub peer: SocketAddr,
+    _permit: Arc<Counted>,
+}
+
+#[derive(Debug)]
+struct Counted {
+    _permit: OwnedSemaphorePermit,
+    metrics: Metrics,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.metrics.connection_closed();
+    }
+}
+
+/// A listener with the socket options that accepted connections inherit.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    use socket2::{Domain, Protocol, Socket, Type};
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG as i32)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// What one listener serves.
+pub struct Server {
+    pub app: App,
+    pub tracker: TaskTracker,
+    pub metrics: Metrics,
+    /// Bounds the connections; what is over that waits in the backlog.
+    pub connections: Arc<Semaphore>,
+    pub stop: CancellationToken,
+}
+
+impl Server {
+    /// Accepts until told to stop, then lets the requests under way finish.
+    pub async fn run(self, listener: TcpListener) {
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.accept(&listener) => accepted,
+                () = self.stop.cancelled() => return,
+            };
+            match accepted {
+                Ok(Some((stream, connection))) => {
+                    let (app, stop) = (self.app.clone(), self.stop.clone());
+                    self.tracker.spawn(serve(stream, connection, app, stop));
+                }
+                Ok(None) => return,
+                Err(e) => {
+                    self.metrics.connection_refused();
+                    tracing::warn!(error = %e, "a connection could not be accepted");
+                    tokio::time::sleep(OUT_OF_DESCRIPTORS).await;
+                }
+            }
+        }
+    }
+
+    async fn accept(&self, listener: &TcpListener) -> io::Result<Option<(TcpStream, Connection)>> {
+        let Ok(permit) = self.connections.clone().acquire_owned().await else {
+            return Ok(None);
+        };
+        let (stream, peer) = listener.accept().await?;
+        if let Err(e) = stream.set_nodelay(true) {
+            tracing::debug!(error = %e, "a connection was gone before it began");
+        }
+        self.metrics.connection_opened();
+        let counted = Counted {
+            _permit: permit,
+            metrics: self.metrics.clone(),
+        };
+        Ok(Some((
+            stream,
+            Connection {
+                peer,
+                _permit: Arc::new(counted),
+            },
+        )))
+    }
+}
+
+async fn serve(stream: TcpStream, connection: Connection, app: App, stop: CancellationToken) {
+    let local = stream.local_addr().unwrap_or(connection.peer);
+    let service = service_fn(|mut request: hyper::Request<Incoming>| {
+        let app = app.clone();
+        // poem's own upgrade would hide the socket: keep hyper's handle for ours.
+        if let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() {
+            request.extensions_mut().insert(Handle(upgrade));
+        }
+        request.extensions_mut().insert(connection.clone());
+        let (local, peer) = (
+            LocalAddr(Addr::SocketAddr(local)),
+            RemoteAddr(Addr::SocketAddr(connection.peer)),
+        );
+        let mut request = poem::Request::from((request, local, peer, Scheme::HTTP));
+        if let Some(Handle(upgrade)) = request.extensions_mut().remove::<Handle>() {
+            request.extensions_mut().insert(upgrade);
+        }
+        async move { Ok::<_, Infallible>(hyper::Response::from(app.get_response(request).await)) }
+    });
+    let mut http = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADERS)
+            .max_buf_size(HEADER_BYTES)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades()
+    );
+    let result = tokio::select! {
+        result = http.as_mut() => result,
+        () = stop.cancelled() => {
+            http.as_mut().graceful_shutdown();
+            http.await
+        }
+    };
+    if let Err(e) = result {
+        tracing::debug!(error = %e, "a connection ended early");
+    }
+}
+
+/// hyper's upgrade on its way around poem's.
+#[derive(Clone)]
+struct Handle(OnUpgrade);

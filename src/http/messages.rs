@@ -1,0 +1,236 @@
+//! A room's messages: history, publishing, and the WebSocket.
+
+use std::sync::Arc;
+
+use poem::Request;
+use poem::web::Data;
+use poem_openapi::param::{Path, Query};
+use poem_openapi::payload::Json;
+use poem_openapi::{ApiResponse, Object, OpenApi};
+use serde::Deserialize;
+
+use super::caller::Caller;
+use super::error::{ApiError, Envelope};
+use super::payload::Strict;
+use super::upgrade::Upgrade;
+use super::{ClientAddress, Gateway};
+use crate::ids::{MAX_SEQ, Nonce, RoomName, Seq};
+use crate::journal::Draft;
+use crate::protocol::{self, ErrorType, check_text};
+use crate::session::Position;
+
+/// How many messages a page of the history has without `limit`.
+const DEFAULT_PAGE: u64 = 50;
+/// The most messages that `last` may ask for (wire contract).
+const MAX_LAST: Seq = 200;
+
+#[derive(Debug, Object)]
+pub struct Sender {
+    id: i64,
+    username: String,
+}
+
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+pub struct Message {
+    /// `message`.
+    r#type: String,
+    room: String,
+    /// Its place in the room: 1, 2, 3 …
+    seq: u64,
+    /// A UUIDv7.
+    id: String,
+    sender: Sender,
+    text: String,
+    /// Milliseconds since the Unix epoch.
+    create_time: i64,
+}
+
+impl From<protocol::Message> for Message {
+    fn from(message: protocol::Message) -> Self {
+        Self {
+            r#type: "message".to_owned(),
+            room: message.room,
+            seq: message.seq,
+            id: message.id.to_string(),
+            sender: Sender {
+                id: message.sender.id,
+                username: message.sender.username,
+            },
+            text: message.text,
+            create_time: message.create_time,
+        }
+    }
+}
+
+#[derive(Debug, Object)]
+pub struct History {
+    /// Oldest first.
+    messages: Vec<Message>,
+    /// The room's last `seq`; 0 where nothing was said yet.
+    seq: u64,
+    /// Whether there is more in the direction that was asked for.
+    more: bool,
+}
+
+#[derive(Debug, Object, Deserialize)]
+pub struct NewMessage {
+    /// 1 to 4,096 bytes, not only white space, no U+0000.
+    text: String,
+    /// 1 to 64 characters: the same one again gets the first message back.
+    #[serde(default, deserialize_with = "crate::protocol::present")]
+    nonce: Option<String>,
+}
+
+#[derive(ApiResponse)]
+pub enum Published {
+    /// The message is durable.
+    #[oai(status = 201)]
+    New(Json<Envelope<Message>>),
+    /// The nonce was used before: this is the first message.
+    #[oai(status = 200)]
+    Before(Json<Envelope<Message>>),
+}
+
+#[derive(Debug)]
+pub struct Messages;
+
+#[OpenApi(prefix_path = "/api/v1")]
+impl Messages {
+    /// Read a room's history. Without `before` and `after`: the newest messages.
+    #[oai(path = "/rooms/:room/messages", method = "get")]
+    async fn history(
+        &self,
+        gateway: Data<&Arc<Gateway>>,
+        room: Path<String>,
+        /// Only messages with a smaller `seq`.
+        before: Query<Option<u64>>,
+        /// Only messages with a greater `seq`, and those next to it.
+        after: Query<Option<u64>>,
+        /// 1 to 200.
+        #[oai(validator(minimum(value = "1"), maximum(value = "200")))]
+        limit: Query<Option<u64>>,
+    ) -> Result<Json<Envelope<History>>, ApiError> {
+        let room = room_name(&room)?;
+        let (before, after) = (seq_in_range(before.0)?, seq_in_range(after.0)?);
+        let limit = limit.0.unwrap_or(DEFAULT_PAGE);
+        let store = &gateway.context.store;
+        // The head first, so that it is never behind the messages by more than what came in between.
+        let head = store.head(room.id()).await?;
+        let mut messages = store.messages(&room, after, before, limit + 1).await?;
+        let more = messages.len() as u64 > limit;
+        if more {
+            // The one too many is the farthest in the direction of reading.
+            drop(if after.is_some() {
+                messages.pop()
+            } else {
+                Some(messages.remove(0))
+            });
+        }
+        let seq = messages.last().map_or(head, |newest| head.max(newest.seq));
+        let messages = messages.into_iter().map(Message::from).collect();
+        Ok(Json(Envelope::of(History { messages, seq, more })))
+    }
+
+    /// Publish a message. Answered when it is durable.
+    #[oai(path = "/rooms/:room/messages", method = "post")]
+    async fn publish(
+        &self,
+        gateway: Data<&Arc<Gateway>>,
+        caller: Caller,
+        room: Path<String>,
+        message: Strict<NewMessage>,
+    ) -> Result<Published, ApiError> {
+        let room = room_name(&room)?;
+        let NewMessage { text, nonce } = message.0;
+        let nonce = nonce.map(Nonce::parse).transpose()?;
+        check_text(&text, gateway.context.settings.message_max_bytes).map_err(
+            |(kind, message)| match kind {
+                ErrorType::TextTooLong => ApiError::new(ErrorType::TooLarge, message),
+                kind => ApiError::new(kind, message),
+            },
+        )?;
+        let sender = caller.user().clone();
+        gateway.limits.publishes.check_user(sender.id)?;
+        let draft = Draft {
+            room_id: room.id(),
+            room: room.clone(),
+            sender: sender.clone(),
+            nonce,
+            text: text.clone(),
+        };
+        let outcome = gateway.context.journal.submit(draft)?;
+        gateway.context.metrics.message_taken();
+        let committed = outcome
+            .await
+            .map_err(|_| crate::journal::JournalError::Unavailable)??;
+        let appended = committed.appended;
+        if appended.repeated {
+            let first = gateway.context.store.message_at(&room, appended.seq).await?;
+            let first = first.ok_or_else(|| ApiError::internal(&"a stored message is gone"))?;
+            return Ok(Published::Before(Json(Envelope::of(first.into()))));
+        }
+        let message = protocol::Message {
+            room: room.as_str().to_owned(),
+            seq: appended.seq,
+            id: appended.id,
+            sender: protocol::Sender {
+                id: sender.id,
+                username: sender.username.to_string(),
+            },
+            text,
+            create_time: committed.created_at,
+        };
+        Ok(Published::New(Json(Envelope::of(message.into()))))
+    }
+
+    /// Join a room: a WebSocket. The token is the first subprotocol, or a bearer; without one the session is read only.
+    #[oai(path = "/rooms/:room/messages/ws", method = "get")]
+    async fn join(
+        &self,
+        request: &Request,
+        gateway: Data<&Arc<Gateway>>,
+        address: Data<&ClientAddress>,
+        room: Path<String>,
+        /// Resume after this `seq`.
+        after: Query<Option<u64>>,
+        /// The id of the message at `after`: resumes only if it is still the same one.
+        id: Query<Option<String>>,
+        /// Begin so many messages back, 0 to 200.
+        last: Query<Option<u64>>,
+    ) -> Result<Upgrade, ApiError> {
+        let room = room_name(&room)?;
+        let position = position(seq_in_range(after.0)?, id.0, last.0)?;
+        gateway.upgrade(request, address.0.0, &room, position).await
+    }
+}
+
+fn room_name(raw: &str) -> Result<RoomName, ApiError> {
+    RoomName::parse(raw).map_err(|e| ApiError::new(ErrorType::BadRoom, e.to_string()))
+}
+
+fn seq_in_range(seq: Option<Seq>) -> Result<Option<Seq>, ApiError> {
+    match seq {
+        Some(seq) if seq > MAX_SEQ => Err(ApiError::new(
+            ErrorType::BadBinding,
+            format!("a seq is at most {MAX_SEQ}"),
+        )),
+        seq => Ok(seq),
+    }
+}
+
+fn position(after: Option<Seq>, id: Option<String>, last: Option<Seq>) -> Result<Position, ApiError> {
+    let bad = |message: &str| Err(ApiError::new(ErrorType::BadBinding, message));
+    let id = match id.map(|id| id.parse()).transpose() {
+        Ok(id) => id,
+        Err(_) => return bad("`id` is the UUID of the message at `after`"),
+    };
+    match (after, id, last) {
+        (None, None, None) => Ok(Position::Head),
+        (None, None, Some(count)) if count <= MAX_LAST => Ok(Position::Last(count)),
+        (None, None, Some(_)) => bad("`last` is at most 200"),
+        (Some(seq), id, None) => Ok(Position::After { seq, id }),
+        (Some(_), _, Some(_)) => bad("`after` and `last` exclude each other"),
+        (None, Some(_), _) => bad("`id` goes with `after`"),
+    }
+}

@@ -1,0 +1,159 @@
+//! HTTP through poem: one file a resource, the envelope of answers, the upgrade, our own accept loop.
+
+mod accounts;
+mod caller;
+mod error;
+mod listen;
+mod messages;
+mod ops;
+mod payload;
+mod upgrade;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use ipnet::IpNet;
+use poem::middleware::CatchPanic;
+use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route, handler};
+use poem_openapi::OpenApiService;
+use tokio_util::task::TaskTracker;
+
+pub use error::ApiError;
+pub use listen::{App, Connection, Server, bind};
+pub use ops::routes as ops_routes;
+
+use crate::auth::{Hasher, Tokens};
+use crate::limits::Limits;
+use crate::session::Context;
+use accounts::Accounts;
+use messages::Messages;
+use payload::BodyLimit;
+
+/// What the routes work with.
+#[derive(Debug)]
+pub struct Gateway {
+    pub context: Arc<Context>,
+    pub tokens: Tokens,
+    pub hasher: Hasher,
+    pub limits: Limits,
+    pub clients: TaskTracker,
+    pub allowed_origins: Vec<String>,
+    pub trusted_proxies: Vec<IpNet>,
+    pub hide_unknown_users: bool,
+    pub password_min_bytes: usize,
+}
+
+/// The address that limits are counted for.
+#[derive(Debug, Clone, Copy)]
+pub struct ClientAddress(pub IpAddr);
+
+fn service() -> OpenApiService<(Accounts, Messages), ()> {
+    OpenApiService::new((Accounts, Messages), "chat-gateway", env!("CARGO_PKG_VERSION"))
+        .description("Chat over WebSocket. API.md describes the frames.")
+}
+
+/// The OpenAPI document.
+pub fn spec() -> String {
+    service().spec()
+}
+
+/// The whole surface for clients.
+pub fn routes(gateway: Gateway) -> App {
+    let service = service();
+    let docs = crate::web::docs(&service);
+    let spec = service.spec();
+    let gateway = Arc::new(gateway);
+    let limit = BodyLimit::new(gateway.context.settings.message_max_bytes);
+    let routes = Route::new()
+        .at("/api/v1/openapi.json", poem::get(openapi).data(Spec(spec.into())))
+        .at("/api/v1/docs", docs)
+        .nest("/", crate::web::page())
+        .nest_no_strip("/api/v1", service);
+    let app = routes
+        .with(CatchPanic::new().with_handler(|_| error::panicked()))
+        .around({
+            let gateway = gateway.clone();
+            move |endpoint, request| answer(endpoint, request, gateway.clone())
+        })
+        .data(gateway)
+        .data(limit);
+    Arc::new(poem::endpoint::ToDynEndpoint(app.map_to_response()))
+}
+
+/// Counts the request for its address, and turns every error into the envelope.
+async fn answer(
+    endpoint: Arc<impl Endpoint>,
+    mut request: Request,
+    gateway: Arc<Gateway>,
+) -> poem::Result<Response> {
+    let path = request.original_uri().path().to_owned();
+    let peer = request
+        .data::<Connection>()
+        .map_or(IpAddr::from([0, 0, 0, 0]), |connection| connection.peer.ip());
+    let address = gateway.address(&request, peer);
+    request.set_data(ClientAddress(address));
+    let origin = request
+        .headers()
+        .get(header::ORIGIN)
+        .filter(|origin| gateway.allows(origin))
+        .cloned();
+    let result = match gateway.limits.requests.check(address) {
+        Ok(()) if origin.is_some() && request.method() == Method::OPTIONS => {
+            Ok(Response::builder().status(StatusCode::NO_CONTENT).finish())
+        }
+        Ok(()) => endpoint.call(request).await.map(IntoResponse::into_response),
+        Err(exceeded) => Err(ApiError::from(exceeded).into()),
+    };
+    let mut response = result.unwrap_or_else(|e| {
+        let refused = ApiError::of(e, &path);
+        gateway.context.metrics.refused(refused.kind);
+        poem::error::ResponseError::as_response(&refused)
+    });
+    let headers = response.headers_mut();
+    headers.insert(
+        HeaderName::from_static("x-content-type-options"),
+        HeaderValue::from_static("nosniff"),
+    );
+    if let Some(origin) = origin {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(header::VARY, HeaderValue::from_static("Origin"));
+        headers.insert(
+            header::ACCESS_CONTROL_ALLOW_METHODS,
+            HeaderValue::from_static("GET, POST"),
+        );
+        headers.insert(
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            HeaderValue::from_static("authorization, content-type"),
+        );
+    }
+    Ok(response)
+}
+
+impl Gateway {
+    /// Whether pages of this other origin may use the gateway.
+    fn allows(&self, origin: &HeaderValue) -> bool {
+        self.allowed_origins
+            .iter()
+            .any(|allowed| allowed.as_bytes() == origin.as_bytes())
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Spec(Arc<str>);
+
+#[handler]
+fn openapi(poem::web::Data(spec): poem::web::Data<&Spec>) -> Response {
+    Response::builder()
+        .content_type("application/json")
+        .body(spec.0.to_string())
+}
+
+/// The methods of a path, for 405.
+fn allowed_methods(path: &str) -> &'static str {
+    match path.split('/').skip(1).collect::<Vec<_>>().as_slice() {
+        ["api", "v1", "users" | "login"] => "POST",
+        ["api", "v1", "rooms", _, "messages"] => "GET, HEAD, POST",
+        _ => "GET, HEAD",
+    }
+}

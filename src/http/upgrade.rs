@@ -1,0 +1,301 @@
+//! The WebSocket handshake (RFC 6455 §4.2): from a request to a session that owns the socket.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, HeaderValue, StatusCode, Version, header};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use poem::{IntoResponse, Request, Response};
+use poem_openapi::ApiResponse;
+use poem_openapi::registry::{MetaResponse, MetaResponses, Registry};
+use sha1::{Digest, Sha1};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::caller::bearer;
+use super::error::ApiError;
+use super::{Connection, Gateway};
+use crate::auth::Identity;
+use crate::ids::{RoomName, UserId};
+use crate::limits::{Place, network};
+use crate::protocol::{Close, ErrorType};
+use crate::session::{Position, Session, Writer, turn_away};
+
+/// RFC 6455 §1.3.
+const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+/// The subprotocol that a client offers beside its token, so that the answer does not repeat the token.
+const SUBPROTOCOL: &str = "chat.v1";
+
+/// 101 Switching Protocols.
+#[derive(Debug)]
+pub struct Upgrade(Response);
+
+impl IntoResponse for Upgrade {
+    fn into_response(self) -> Response {
+        self.0
+    }
+}
+
+impl ApiResponse for Upgrade {
+    fn meta() -> MetaResponses {
+        let switching = MetaResponse {
+            description: "Switching protocols: frames follow as API.md says",
+            status: Some(101),
+            status_range: None,
+            content: vec![],
+            headers: vec![],
+        };
+        MetaResponses {
+            responses: vec![switching],
+        }
+    }
+
+    fn register(_: &mut Registry) {}
+}
+
+impl Gateway {
+    /// Checks a handshake, cheapest first, takes the seat, and leaves the rest to a task of its own.
+    pub async fn upgrade(
+        self: &Arc<Self>,
+        request: &Request,
+        address: IpAddr,
+        room: &RoomName,
+        position: Position,
+    ) -> Result<Upgrade, ApiError> {
+        let accept = accept_key(request)?;
+        self.check_origin(request.headers())?;
+        let offered = Offered::of(request.headers());
+        let identity = match offered.token.or_else(|| bearer(request)) {
+            Some(token) => Some(self.identify(token).await?),
+            None => None,
+        };
+        let (Some(connection), Some(upgrade)) = (request.data::<Connection>(), request.data::<OnUpgrade>())
+        else {
+            return Err(ApiError::new(
+                ErrorType::BadBinding,
+                "this connection cannot be upgraded",
+            ));
+        };
+        let (connection, upgrade) = (connection.clone(), upgrade.clone());
+        if let Some(places) = self.places(address, identity.as_ref()) {
+            let joined = self.context.join(room, position).await?;
+            let (context, writer) = (
+                self.context.clone(),
+                identity.map(|identity| self.writer(identity)),
+            );
+            self.clients.spawn(async move {
+                if let Some((stream, early)) = take_over(upgrade).await {
+                    Session::new(context, joined, writer, stream, &early).run().await;
+                }
+                drop((places, connection));
+            });
+        } else {
+            self.clients.spawn(async move {
+                if let Some((stream, _)) = take_over(upgrade).await {
+                    turn_away(stream, Close::NoRoom).await;
+                }
+                drop(connection);
+            });
+        }
+        let mut response = Response::builder()
+            .status(StatusCode::SWITCHING_PROTOCOLS)
+            .header(header::CONNECTION, "Upgrade")
+            .header(header::UPGRADE, "websocket")
+            .header(header::SEC_WEBSOCKET_ACCEPT, accept)
+            .finish();
+        if let Some(protocol) = offered.answer {
+            response
+                .headers_mut()
+                .insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+        }
+        Ok(Upgrade(response))
+    }
+
+    /// A place of the address and one of the user; `None`: either has none left.
+    fn places(
+        &self,
+        address: IpAddr,
+        identity: Option<&Identity>,
+    ) -> Option<(Place<IpAddr>, Option<Place<UserId>>)> {
+        let address = self.limits.sessions_per_address.take(network(address))?;
+        let user = match identity {
+            Some(identity) => Some(self.limits.sessions_per_user.take(identity.user.id)?),
+            None => None,
+        };
+        Some((address, user))
+    }
+
+    fn writer(&self, identity: Identity) -> Box<Writer> {
+        let until = Instant::now() + identity.remaining();
+        Box::new(Writer {
+            user: identity.user,
+            until,
+            rate: self.limits.message_rate(),
+        })
+    }
+
+    /// A page of another site must not act for its reader: the origin is the host's own or an allowed one.
+    fn check_origin(&self, headers: &HeaderMap) -> Result<(), ApiError> {
+        let Some(origin) = headers.get(header::ORIGIN) else {
+            return Ok(());
+        };
+        let host = headers
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok())
+            .unwrap_or_default();
+        let fine = self.allows(origin) || origin.to_str().is_ok_and(|origin| is_own_origin(origin, host));
+        match fine {
+            true => Ok(()),
+            false => Err(ApiError::new(
+                ErrorType::BadOrigin,
+                "pages of this origin may not connect",
+            )),
+        }
+    }
+}
+
+/// The origin's authority is the host that was asked, whatever the scheme: TLS may end at a proxy.
+fn is_own_origin(origin: &str, host: &str) -> bool {
+    let Some((scheme, authority)) = origin.split_once("://") else {
+        return false;
+    };
+    let default = if scheme.eq_ignore_ascii_case("https") {
+        ":443"
+    } else {
+        ":80"
+    };
+    let plain = |name: &str| name.strip_suffix(default).unwrap_or(name).to_ascii_lowercase();
+    !authority.is_empty() && plain(authority) == plain(host)
+}
+
+/// The subprotocols that a client offers: which of them is the token, and what is answered.
+struct Offered<'a> {
+    token: Option<&'a str>,
+    answer: Option<HeaderValue>,
+}
+
+impl<'a> Offered<'a> {
+    fn of(headers: &'a HeaderMap) -> Self {
+        let all = headers
+            .get_all(header::SEC_WEBSOCKET_PROTOCOL)
+            .iter()
+            .filter_map(|value| value.to_str().ok());
+        let mut token = None;
+        let mut versioned = false;
+        for protocol in all
+            .flat_map(|value| value.split(','))
+            .map(str::trim)
+            .filter(|name| !name.is_empty())
+        {
+            match protocol {
+                SUBPROTOCOL => versioned = true,
+                other => token = token.or(Some(other)),
+            }
+        }
+        let answer = if versioned { Some(SUBPROTOCOL) } else { token };
+        Self {
+            token,
+            answer: answer.and_then(|answer| HeaderValue::from_str(answer).ok()),
+        }
+    }
+}
+
+/// The answer to a handshake's key, if the request is a handshake.
+fn accept_key(request: &Request) -> Result<String, ApiError> {
+    let headers = request.headers();
+    let lists = |name, wanted: &str| {
+        headers
+            .get_all(name)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .any(|item| item.trim().eq_ignore_ascii_case(wanted))
+    };
+    let bad = |message: &str| Err(ApiError::new(ErrorType::BadBinding, message));
+    if request.version() != Version::HTTP_11
+        || !lists(header::CONNECTION, "upgrade")
+        || !lists(header::UPGRADE, "websocket")
+    {
+        return bad(
+            "this route is a WebSocket: HTTP/1.1 with `Connection: Upgrade` and `Upgrade: websocket`",
+        );
+    }
+    if headers
+        .get(header::SEC_WEBSOCKET_VERSION)
+        .is_none_or(|version| version != "13")
+    {
+        return bad("the version of the WebSocket protocol is 13");
+    }
+    let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
+    let (Some(key), None) = (keys.next(), keys.next()) else {
+        return bad("a handshake has one Sec-WebSocket-Key");
+    };
+    if STANDARD.decode(key).map_or(0, |nonce| nonce.len()) != 16 {
+        return bad("Sec-WebSocket-Key is 16 bytes in base64");
+    }
+    Ok(STANDARD.encode(Sha1::new().chain_update(key).chain_update(GUID).finalize()))
+}
+
+/// The socket, and what the client sent right behind its handshake. hyper's buffer is let go.
+async fn take_over(upgrade: OnUpgrade) -> Option<(TcpStream, Vec<u8>)> {
+    let upgraded = upgrade
+        .await
+        .inspect_err(|e| tracing::debug!(error = %e, "an upgrade broke"))
+        .ok()?;
+    match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => Some((parts.io.into_inner(), parts.read_buf.to_vec())),
+        Err(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_is_that_of_the_rfc() {
+        let request = |key: &'static str| {
+            Request::builder()
+                .header("connection", "keep-alive, Upgrade")
+                .header("upgrade", "WebSocket")
+                .header("sec-websocket-version", "13")
+                .header("sec-websocket-key", key)
+                .finish()
+        };
+        assert_eq!(
+            accept_key(&request("dGhlIHNhbXBsZSBub25jZQ==")).unwrap(),
+            "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+        );
+        assert!(accept_key(&request("short")).is_err());
+    }
+
+    #[test]
+    fn origins_are_compared_by_authority() {
+        assert!(is_own_origin("https://chat.example", "chat.example"));
+        assert!(is_own_origin("https://Chat.example:443", "chat.example"));
+        assert!(is_own_origin("http://localhost:8080", "localhost:8080"));
+        assert!(!is_own_origin("https://evil.example", "chat.example"));
+        assert!(!is_own_origin("null", "null"));
+        assert!(!is_own_origin("http://localhost:8081", "localhost:8080"));
+    }
+
+    #[test]
+    fn a_token_is_not_answered_where_the_version_can_be() {
+        let offered = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(value));
+            let offered = Offered::of(&headers);
+            (
+                offered.token.map(str::to_owned),
+                offered.answer.map(|answer| answer.to_str().unwrap().to_owned()),
+            )
+        };
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(offered("tok"), (some("tok"), some("tok")));
+        assert_eq!(offered("tok, chat.v1"), (some("tok"), some("chat.v1")));
+        assert_eq!(offered("chat.v1"), (None, some("chat.v1")));
+    }
+}

@@ -1,0 +1,198 @@
+//! Group commit. Drafts of all sessions gather while the previous commit is under way; then one statement
+//! gives each its room's next `seq` and stores it. Only then is the sender acked, and only then does anybody
+//! see the message (I1).
+
+use std::collections::HashMap;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::ids::{Nonce, RoomId, RoomName, User, UserId};
+use crate::metrics::Metrics;
+use crate::protocol::{ErrorType, Message, Sender};
+use crate::relay::Relay;
+use crate::room::{Entry, Rooms};
+use crate::store::{Appended, Row, Store, now_millis};
+
+/// How much text one commit takes, in bytes.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// A message that its sender would like to have stored.
+#[derive(Debug)]
+pub struct Draft {
+    pub room: RoomName,
+    pub room_id: RoomId,
+    pub sender: User,
+    pub nonce: Option<Nonce>,
+    pub text: String,
+}
+
+/// A stored message.
+#[derive(Debug, Clone, Copy)]
+pub struct Committed {
+    pub appended: Appended,
+    /// Milliseconds since the Unix epoch; meaningless for a repeated one.
+    pub created_at: i64,
+}
+
+/// Why a draft was not stored, or is not known to be: the sender may try again with the same nonce.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum JournalError {
+    #[error("too many messages wait to be stored, try again")]
+    Overloaded,
+    #[error("the message could not be stored for now, try again with the same nonce")]
+    Unavailable,
+}
+
+impl JournalError {
+    pub const fn kind(self) -> ErrorType {
+        match self {
+            Self::Overloaded => ErrorType::Overloaded,
+            Self::Unavailable => ErrorType::Unavailable,
+        }
+    }
+}
+
+/// What became of a draft.
+pub type Outcome = Result<Committed, JournalError>;
+
+struct Waiting {
+    draft: Draft,
+    reply: oneshot::Sender<Outcome>,
+}
+
+/// The way in. Cheap to clone; the journal ends when the last clone is gone and the queue is empty.
+#[derive(Debug, Clone)]
+pub struct Journal(mpsc::Sender<Waiting>);
+
+impl Journal {
+    /// Starts the writer: one a replica, with batches that grow under load (measured: `benches/`).
+    pub fn start(parts: Parts, queue: usize, batch: usize, tracker: &TaskTracker) -> Self {
+        let (sender, receiver) = mpsc::channel(queue);
+        tracker.spawn(parts.run(receiver, batch));
+        Self(sender)
+    }
+
+    /// Queues a draft. A full queue refuses at once.
+    pub fn submit(&self, draft: Draft) -> Result<oneshot::Receiver<Outcome>, JournalError> {
+        let (reply, outcome) = oneshot::channel();
+        match self.0.try_send(Waiting { draft, reply }) {
+            Ok(()) => Ok(outcome),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(JournalError::Overloaded),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(JournalError::Unavailable),
+        }
+    }
+
+    /// How many drafts wait.
+    pub fn depth(&self) -> usize {
+        self.0.max_capacity() - self.0.capacity()
+    }
+}
+
+/// What the writer works with.
+#[derive(Debug)]
+pub struct Parts {
+    pub store: Store,
+    pub rooms: Rooms,
+    pub relay: Relay,
+    pub metrics: Metrics,
+}
+
+impl Parts {
+    async fn run(self, mut queue: mpsc::Receiver<Waiting>, most: usize) {
+        let mut gathered = Vec::with_capacity(most);
+        while queue.recv_many(&mut gathered, most).await > 0 {
+            let mut waiting = gathered.drain(..).peekable();
+            while waiting.peek().is_some() {
+                let mut bytes = 0;
+                let mut batch = Batch::default();
+                while let Some(next) =
+                    waiting.next_if(|next| bytes == 0 || bytes + next.draft.text.len() <= BATCH_BYTES)
+                {
+                    bytes += next.draft.text.len().max(1);
+                    batch.add(next);
+                }
+                self.commit(batch).await;
+            }
+        }
+    }
+
+    async fn commit(&self, batch: Batch) {
+        let begun = std::time::Instant::now();
+        let result = self.store.append(&batch.rows).await;
+        self.metrics
+            .journal_batch(batch.rows.len(), begun.elapsed(), result.is_ok());
+        match result {
+            Ok(appended) => {
+                for ((row, replies), appended) in batch.rows.into_iter().zip(batch.replies).zip(appended) {
+                    self.publish(row, replies, appended);
+                }
+            }
+            Err(e) => {
+                tracing::error!(error = %e, messages = batch.rows.len(), "a batch could not be committed");
+                for reply in batch.replies.into_iter().flatten() {
+                    // A sender that is gone needs no answer.
+                    let _ = reply.send(Err(JournalError::Unavailable));
+                }
+            }
+        }
+    }
+
+    fn publish(&self, row: Row, replies: Vec<oneshot::Sender<Outcome>>, appended: Appended) {
+        let created_at = row.created_at;
+        if !appended.repeated {
+            let message = Message {
+                room: row.room.as_str().to_owned(),
+                seq: appended.seq,
+                id: appended.id,
+                sender: Sender {
+                    id: row.sender.id,
+                    username: row.sender.username.to_string(),
+                },
+                text: row.text,
+                create_time: created_at,
+            };
+            let entry = Entry::of(&message);
+            self.relay.publish(row.room_id, &entry);
+            self.rooms.offer(row.room_id, entry);
+        }
+        for (n, reply) in replies.into_iter().enumerate() {
+            let appended = Appended {
+                repeated: appended.repeated || n > 0,
+                ..appended
+            };
+            let _ = reply.send(Ok(Committed { appended, created_at }));
+        }
+    }
+}
+
+/// Rows to store and who waits for each: more than one where a batch holds the same nonce twice.
+#[derive(Default)]
+struct Batch {
+    rows: Vec<Row>,
+    replies: Vec<Vec<oneshot::Sender<Outcome>>>,
+    nonces: HashMap<(RoomId, UserId, Nonce), usize>,
+}
+
+impl Batch {
+    fn add(&mut self, Waiting { draft, reply }: Waiting) {
+        if let Some(nonce) = &draft.nonce {
+            let key = (draft.room_id, draft.sender.id, nonce.clone());
+            if let Some(first) = self.nonces.get(&key).and_then(|n| self.replies.get_mut(*n)) {
+                return first.push(reply);
+            }
+            self.nonces.insert(key, self.rows.len());
+        }
+        self.rows.push(Row {
+            room: draft.room,
+            room_id: draft.room_id,
+            id: Uuid::now_v7(),
+            sender: draft.sender,
+            nonce: draft.nonce,
+            text: draft.text,
+            created_at: now_millis(),
+        });
+        self.replies.push(vec![reply]);
+    }
+}

@@ -1,0 +1,289 @@
+//! How much one address, one person and one session may do; 0 in the configuration is no limit.
+//!
+//! Rates are held per replica in memory. Sign-ups and logins are counted in Redis too, so that a guesser
+//! gains nothing from more replicas; where Redis does not answer, this replica's own count decides.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use governor::clock::{Clock, DefaultClock};
+use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
+use parking_lot::Mutex;
+
+use crate::ids::UserId;
+
+/// How long Redis may take to count.
+const SHARED_COUNT: Duration = Duration::from_millis(250);
+
+/// Too much; come back later.
+#[derive(Debug, Clone, Copy)]
+pub struct Exceeded {
+    pub retry_after: Duration,
+}
+
+/// The limits of this replica, from the configuration (wire contract: `LIMIT_*`).
+#[derive(Debug)]
+pub struct Limits {
+    pub signups: Rate<IpAddr>,
+    pub logins: Rate<IpAddr>,
+    pub requests: Rate<IpAddr>,
+    pub publishes: Rate<UserId>,
+    pub sessions_per_address: Places<IpAddr>,
+    pub sessions_per_user: Places<UserId>,
+    messages_per_second: Option<NonZeroU32>,
+    shared: Option<SharedCounts>,
+}
+
+/// What the limits are set to.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    pub messages_per_second: u32,
+    pub signups_per_minute: u32,
+    pub logins_per_minute: u32,
+    pub requests_per_second: u32,
+    pub sessions_per_address: u32,
+    pub sessions_per_user: u32,
+}
+
+/// Counting in Redis, for all replicas together.
+#[derive(Debug)]
+pub struct SharedCounts {
+    pub pool: deadpool_redis::Pool,
+    pub prefix: String,
+}
+
+impl Limits {
+    pub fn new(settings: Settings, shared: Option<SharedCounts>) -> Self {
+        let second = |n| NonZeroU32::new(n).map(|n| message_quota(n));
+        let minute = |n| NonZeroU32::new(n).map(Quota::per_minute);
+        Self {
+            signups: Rate::new(
+                "signup",
+                settings.signups_per_minute,
+                minute(settings.signups_per_minute),
+            ),
+            logins: Rate::new(
+                "login",
+                settings.logins_per_minute,
+                minute(settings.logins_per_minute),
+            ),
+            requests: Rate::new(
+                "request",
+                settings.requests_per_second,
+                second(settings.requests_per_second),
+            ),
+            publishes: Rate::new(
+                "publish",
+                settings.messages_per_second,
+                second(settings.messages_per_second),
+            ),
+            sessions_per_address: Places::new(settings.sessions_per_address),
+            sessions_per_user: Places::new(settings.sessions_per_user),
+            messages_per_second: NonZeroU32::new(settings.messages_per_second),
+            shared,
+        }
+    }
+
+    /// A session's own limit.
+    pub fn message_rate(&self) -> Option<DefaultDirectRateLimiter> {
+        self.messages_per_second
+            .map(|n| RateLimiter::direct(message_quota(n)))
+    }
+
+    /// Counts one try, here and, if it is allowed here, among all replicas.
+    pub async fn check_everywhere(&self, rate: &Rate<IpAddr>, address: IpAddr) -> Result<(), Exceeded> {
+        rate.check(address)?;
+        let (Some(shared), true) = (&self.shared, rate.limit > 0) else {
+            return Ok(());
+        };
+        match tokio::time::timeout(SHARED_COUNT, shared.count(rate.name, network(address))).await {
+            Ok(Ok((count, left))) if count > u64::from(rate.limit) => Err(Exceeded {
+                retry_after: Duration::from_secs(left.max(1)),
+            }),
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(e)) => {
+                tracing::debug!(error = %e, "Redis does not count, this replica's own count decides");
+                Ok(())
+            }
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Forgets addresses and people that have been quiet for long enough to start anew.
+    pub fn forget_the_quiet(&self) {
+        self.signups.forget_the_quiet();
+        self.logins.forget_the_quiet();
+        self.requests.forget_the_quiet();
+        self.publishes.forget_the_quiet();
+    }
+}
+
+/// A burst of two seconds.
+fn message_quota(per_second: NonZeroU32) -> Quota {
+    Quota::per_second(per_second).allow_burst(per_second.saturating_mul(NonZeroU32::MIN.saturating_add(1)))
+}
+
+/// How long until a message is allowed again.
+pub fn check_message(limiter: &DefaultDirectRateLimiter) -> Result<(), Exceeded> {
+    limiter.check().map_err(|e| Exceeded {
+        retry_after: e.wait_time_from(DefaultClock::default().now()),
+    })
+}
+
+/// A rate for each key.
+#[derive(Debug)]
+pub struct Rate<K: Hash + Eq + Clone> {
+    name: &'static str,
+    limit: u32,
+    limiter: Option<DefaultKeyedRateLimiter<K>>,
+}
+
+impl<K: Hash + Eq + Clone> Rate<K> {
+    fn new(name: &'static str, limit: u32, quota: Option<Quota>) -> Self {
+        Self {
+            name,
+            limit,
+            limiter: quota.map(RateLimiter::keyed),
+        }
+    }
+
+    fn check_key(&self, key: &K) -> Result<(), Exceeded> {
+        let Some(limiter) = &self.limiter else {
+            return Ok(());
+        };
+        limiter.check_key(key).map_err(|e| Exceeded {
+            retry_after: e.wait_time_from(DefaultClock::default().now()),
+        })
+    }
+
+    fn forget_the_quiet(&self) {
+        if let Some(limiter) = &self.limiter {
+            limiter.retain_recent();
+            limiter.shrink_to_fit();
+        }
+    }
+}
+
+impl Rate<IpAddr> {
+    pub fn check(&self, address: IpAddr) -> Result<(), Exceeded> {
+        self.check_key(&network(address))
+    }
+}
+
+impl Rate<UserId> {
+    pub fn check_user(&self, user: UserId) -> Result<(), Exceeded> {
+        self.check_key(&user)
+    }
+}
+
+/// Whom an address belongs to: one IPv4 address, or the /64 that an IPv6 customer gets.
+pub fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
+        v4 => v4,
+    }
+}
+
+/// How many sessions each key has, up to a limit. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Places<K> {
+    taken: Arc<Mutex<HashMap<K, u32>>>,
+    limit: u32,
+}
+
+/// A taken place, free again when dropped.
+#[derive(Debug)]
+pub struct Place<K: Hash + Eq>(Option<(Places<K>, K)>);
+
+impl<K: Hash + Eq + Copy> Places<K> {
+    fn new(limit: u32) -> Self {
+        Self {
+            taken: Arc::default(),
+            limit,
+        }
+    }
+
+    /// `None`: all are taken.
+    pub fn take(&self, key: K) -> Option<Place<K>> {
+        if self.limit == 0 {
+            return Some(Place(None));
+        }
+        let mut taken = self.taken.lock();
+        let count = taken.entry(key).or_insert(0);
+        if *count >= self.limit {
+            return None;
+        }
+        *count += 1;
+        drop(taken);
+        Some(Place(Some((self.clone(), key))))
+    }
+}
+
+impl<K: Hash + Eq> Drop for Place<K> {
+    fn drop(&mut self) {
+        let Some((places, key)) = self.0.take() else {
+            return;
+        };
+        let mut taken = places.taken.lock();
+        if let Some(count) = taken.get_mut(&key) {
+            *count -= 1;
+            if *count == 0 {
+                taken.remove(&key);
+            }
+        }
+    }
+}
+
+impl SharedCounts {
+    /// Counts in the current minute: the count so far, and how many seconds of the minute are left.
+    async fn count(
+        &self,
+        what: &str,
+        who: IpAddr,
+    ) -> Result<(u64, u64), Box<dyn std::error::Error + Send + Sync>> {
+        let now = crate::store::now_millis() / 1000;
+        let key = format!("{}:limit:{what}:{who}:{}", self.prefix, now / 60);
+        let mut connection = self.pool.get().await?;
+        let (count,): (u64,) = redis::pipe()
+            .atomic()
+            .cmd("INCR")
+            .arg(&key)
+            .cmd("EXPIRE")
+            .arg(&key)
+            .arg(60)
+            .ignore()
+            .query_async(&mut connection)
+            .await?;
+        Ok((count, (60 - now % 60) as u64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_counted_and_given_back() {
+        let places = Places::new(2);
+        let (a, _b) = (places.take(1).unwrap(), places.take(1).unwrap());
+        assert!(places.take(1).is_none());
+        let _other = places.take(2).unwrap();
+        drop(a);
+        let again = places.take(1);
+        assert!(again.is_some());
+        drop((_b, again, _other));
+        assert!(places.taken.lock().is_empty());
+    }
+
+    #[test]
+    fn an_ipv6_customer_is_one_key() {
+        let parse = |a: &str| network(a.parse().unwrap());
+        assert_eq!(parse("2001:db8::1"), parse("2001:db8::2"));
+        assert_ne!(parse("2001:db8:0:1::1"), parse("2001:db8::1"));
+        assert_eq!(parse("::ffff:10.0.0.1"), parse("10.0.0.1"));
+    }
+}

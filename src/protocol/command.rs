@@ -1,0 +1,142 @@
+//! What a client may send: one JSON object a frame.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Deserializer};
+
+use super::ErrorType;
+use crate::ids::Nonce;
+
+/// A client's command, valid.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Command {
+    pub text: String,
+    pub nonce: Option<Nonce>,
+}
+
+/// A command that is refused; the connection stays.
+#[derive(Debug, PartialEq, Eq)]
+pub struct BadCommand {
+    pub error: ErrorType,
+    /// A sentence for the developer who sent it.
+    pub message: String,
+    /// The command's nonce, where it could be read.
+    pub nonce: Option<Nonce>,
+}
+
+#[derive(Deserialize)]
+struct Raw<'a> {
+    #[serde(borrow, default, deserialize_with = "present", rename = "type")]
+    kind: Option<Cow<'a, str>>,
+    text: String,
+    #[serde(default, deserialize_with = "present")]
+    nonce: Option<String>,
+}
+
+/// An optional field that is there is not null.
+pub(crate) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    from: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
+}
+
+/// Reads one frame's text. `max_bytes` bounds the message's text in UTF-8 bytes.
+pub fn parse_command(frame: &str, max_bytes: usize) -> Result<Command, BadCommand> {
+    let bad = |message: String, nonce| BadCommand {
+        error: ErrorType::BadBinding,
+        message,
+        nonce,
+    };
+    let raw: Raw<'_> = serde_json::from_str(frame).map_err(|e| {
+        bad(
+            format!("the frame is not a command of the form {{\"text\": …}}: {e}"),
+            None,
+        )
+    })?;
+    let nonce = raw
+        .nonce
+        .map(Nonce::parse)
+        .transpose()
+        .map_err(|e| bad(e.to_string(), None))?;
+    if raw.kind.is_some_and(|kind| kind != "message") {
+        return Err(bad("the only type of a command is \"message\"".to_owned(), nonce));
+    }
+    match check_text(&raw.text, max_bytes) {
+        Ok(()) => Ok(Command {
+            text: raw.text,
+            nonce,
+        }),
+        Err((error, message)) => Err(BadCommand {
+            error,
+            message,
+            nonce,
+        }),
+    }
+}
+
+/// What a message may say: 1 to `max_bytes` bytes, not only white space, no U+0000.
+pub fn check_text(text: &str, max_bytes: usize) -> Result<(), (ErrorType, String)> {
+    if text.len() > max_bytes {
+        return Err((
+            ErrorType::TextTooLong,
+            format!("the text has {} bytes, the limit is {max_bytes}", text.len()),
+        ));
+    }
+    if text.trim().is_empty() {
+        return Err((
+            ErrorType::BadBinding,
+            "the text is empty or only white space".to_owned(),
+        ));
+    }
+    if text.contains('\0') {
+        return Err((ErrorType::BadBinding, "the text contains U+0000".to_owned()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_text_and_perhaps_a_nonce() {
+        let command =
+            parse_command(r#"{"text":"hi","nonce":"n1","type":"message","other":[1]}"#, 10).unwrap();
+        assert_eq!(command.text, "hi");
+        assert_eq!(command.nonce.unwrap().as_str(), "n1");
+    }
+
+    #[test]
+    fn malformed_commands_are_named() {
+        let deep = format!("{{\"text\":{}", "[".repeat(10_000));
+        for bad in [
+            "",
+            "hi",
+            "[]",
+            "{}",
+            "null",
+            r#"{"text":1}"#,
+            r#"{"text":null}"#,
+            r#"{"text":""}"#,
+            r#"{"text":" \n"}"#,
+            r#"{"text":"a\u0000b"}"#,
+            r#"{"text":"a","nonce":null}"#,
+            r#"{"text":"a","nonce":""}"#,
+            r#"{"text":"a","type":"join"}"#,
+            r#"{"text":"a","text":"b"}"#,
+            r#"{"text":"\ud800"}"#,
+            &deep,
+        ] {
+            assert_eq!(
+                parse_command(bad, 10).unwrap_err().error,
+                ErrorType::BadBinding,
+                "{bad}"
+            );
+        }
+        let long = parse_command(r#"{"text":"ééé","nonce":"n"}"#, 5).unwrap_err();
+        assert_eq!(
+            (long.error, long.nonce.unwrap().as_str()),
+            (ErrorType::TextTooLong, "n")
+        );
+    }
+}

@@ -1,0 +1,10 @@
+//! The wire, as types: what `API.md` says. Nothing here knows a socket or a database.
+
+mod command;
+mod error;
+mod event;
+
+pub(crate) use command::present;
+pub use command::{BadCommand, Command, check_text, parse_command};
+pub use error::{Close, ErrorType};
+pub use event::{Message, Sender, ack, error, joined, reconnect};

@@ -1,0 +1,216 @@
+//! Which rooms are live here: from their first session until a little after the last one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
+
+use super::{Entry, Room, WarmLimits};
+use crate::ids::{RoomId, RoomName, Seq};
+use crate::store::{Store, StoreError};
+
+/// How many of a room's newest messages are read when it comes to life: what most resuming clients lack.
+const FIRST_READ: u64 = 64;
+/// How many rooms one query asks the heads of.
+const HEADS_AT_ONCE: usize = 1000;
+
+/// The live rooms of this replica. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Rooms(Arc<Shared>);
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    live: RwLock<HashMap<RoomId, Arc<Room>>>,
+    pub(super) store: Store,
+    pub(super) tracker: TaskTracker,
+    limits: WarmLimits,
+    linger: Duration,
+    interest: Interest,
+}
+
+/// Which rooms' channels the relay should begin or cease to hear, since it last asked. It is a state, not a
+/// queue: a room that comes and goes is in it once.
+#[derive(Debug, Default, Clone)]
+pub struct Interest(Arc<(Mutex<HashMap<RoomId, bool>>, Notify)>);
+
+impl Interest {
+    fn set(&self, room: RoomId, wanted: bool) {
+        self.0.0.lock().insert(room, wanted);
+        self.0.1.notify_one();
+    }
+
+    /// What changed: true is wanted. Waits until something has.
+    pub async fn changes(&self) -> HashMap<RoomId, bool> {
+        loop {
+            let changes = self.take();
+            if !changes.is_empty() {
+                return changes;
+            }
+            self.0.1.notified().await;
+        }
+    }
+
+    fn take(&self) -> HashMap<RoomId, bool> {
+        std::mem::take(&mut *self.0.0.lock())
+    }
+}
+
+/// A session's place in a live room; the room stays live while it is held.
+#[derive(Debug)]
+pub struct Seat(Arc<Room>);
+
+impl std::ops::Deref for Seat {
+    type Target = Arc<Room>;
+
+    fn deref(&self) -> &Arc<Room> {
+        &self.0
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        state.sessions -= 1;
+        state.empty_since = Instant::now();
+    }
+}
+
+impl Shared {
+    /// Whether this is still the room that sessions join.
+    pub(super) fn is_live(&self, room: &Arc<Room>) -> bool {
+        self.live
+            .read()
+            .get(&room.id)
+            .is_some_and(|live| Arc::ptr_eq(live, room))
+    }
+}
+
+impl Rooms {
+    pub fn new(store: Store, tracker: TaskTracker, limits: WarmLimits, linger: Duration) -> Self {
+        let interest = Interest::default();
+        Self(Arc::new(Shared {
+            live: RwLock::default(),
+            store,
+            tracker,
+            limits,
+            linger,
+            interest,
+        }))
+    }
+
+    pub fn interest(&self) -> Interest {
+        self.0.interest.clone()
+    }
+
+    /// Takes a seat; the first one brings the room to life: the relay is told first, then the store is read, so
+    /// that nothing falls between the two.
+    pub async fn join(&self, name: &RoomName) -> Result<Seat, StoreError> {
+        let seat = self.seat(name);
+        seat.loaded
+            .get_or_try_init(|| async {
+                let newest = self.0.store.messages(name, None, None, FIRST_READ).await?;
+                if seat.load(newest.iter().map(Entry::of).collect()) {
+                    self.repair(&seat);
+                }
+                Ok::<_, StoreError>(())
+            })
+            .await?;
+        Ok(seat)
+    }
+
+    fn seat(&self, name: &RoomName) -> Seat {
+        let id = name.id();
+        let mut live = self.0.live.write();
+        let room = live.entry(id).or_insert_with(|| {
+            self.0.interest.set(id, true);
+            Arc::new(Room::new(name.clone(), self.0.limits))
+        });
+        // Counted under the registry's lock, so that `retire` cannot take the room away in between.
+        room.state.lock().sessions += 1;
+        Seat(room.clone())
+    }
+
+    /// The room, if it is live here.
+    pub fn get(&self, id: RoomId) -> Option<Arc<Room>> {
+        self.0.live.read().get(&id).cloned()
+    }
+
+    pub fn ids(&self) -> Vec<RoomId> {
+        self.0.live.read().keys().copied().collect()
+    }
+
+    /// How many rooms are live.
+    pub fn len(&self) -> usize {
+        self.0.live.read().len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Brings a committed message to its room, if that is live here.
+    pub fn offer(&self, room: RoomId, entry: Entry) {
+        if let Some(room) = self.get(room)
+            && room.offer(entry)
+        {
+            self.repair(&room);
+        }
+    }
+
+    /// Wakes every session of every room.
+    pub fn ring_all(&self) {
+        self.0.live.read().values().for_each(|room| room.ring());
+    }
+
+    /// Asks the store for the heads of these rooms and repairs what is behind.
+    pub async fn check_heads(&self, rooms: &[RoomId]) -> Result<(), StoreError> {
+        for some in rooms.chunks(HEADS_AT_ONCE) {
+            for (id, head) in self.0.store.heads(some).await? {
+                self.hear_of(id, head);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes word of a room's head.
+    pub fn hear_of(&self, id: RoomId, head: Seq) {
+        if let Some(room) = self.get(id)
+            && room.hear_of(head)
+        {
+            self.repair(&room);
+        }
+    }
+
+    /// Lets go of the rooms that have been empty for the linger time.
+    pub fn retire(&self) {
+        let gone = |room: &Room| {
+            let state = room.state.lock();
+            state.sessions == 0 && state.empty_since.elapsed() >= self.0.linger
+        };
+        let candidates: Vec<RoomId> = self
+            .0
+            .live
+            .read()
+            .values()
+            .filter(|room| gone(room))
+            .map(|room| room.id)
+            .collect();
+        if candidates.is_empty() {
+            return;
+        }
+        let mut live = self.0.live.write();
+        for id in candidates {
+            if live.get(&id).is_some_and(|room| gone(room)) {
+                live.remove(&id);
+                self.0.interest.set(id, false);
+            }
+        }
+    }
+
+    fn repair(&self, room: &Arc<Room>) {
+        super::repair::start(self.0.clone(), room.clone());
+    }
+}

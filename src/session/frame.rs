@@ -1,0 +1,330 @@
+//! WebSocket frames (RFC 6455), written by us because one encoded server frame serves every session of a
+//! room: frames from a server are not masked. Pure: bytes in, frames out.
+
+use bytes::Bytes;
+
+use crate::protocol::Close;
+
+const FIN: u8 = 0x80;
+const RESERVED: u8 = 0x70;
+const MASKED: u8 = 0x80;
+
+const CONTINUATION: u8 = 0x0;
+const TEXT: u8 = 0x1;
+const BINARY: u8 = 0x2;
+const CLOSE: u8 = 0x8;
+const PING: u8 = 0x9;
+const PONG: u8 = 0xA;
+
+/// A control frame's payload limit in bytes (RFC 6455 §5.5).
+const MAX_CONTROL: usize = 125;
+
+/// A whole text frame with `payload`.
+pub fn text(payload: &[u8]) -> Bytes {
+    encode(TEXT, payload)
+}
+
+/// A ping without payload.
+pub const PING_FRAME: Bytes = Bytes::from_static(&[FIN | PING, 0]);
+
+/// The answer to a ping.
+pub fn pong(payload: &[u8]) -> Bytes {
+    encode(PONG, &payload[..payload.len().min(MAX_CONTROL)])
+}
+
+/// A close frame. The peer's own code is echoed with `close_echo`.
+pub fn close(why: Close) -> Bytes {
+    let mut payload = why.code().to_be_bytes().to_vec();
+    payload.extend_from_slice(why.reason().as_bytes());
+    encode(CLOSE, &payload[..payload.len().min(MAX_CONTROL)])
+}
+
+/// The answer to a client's close.
+pub fn close_echo(code: Option<u16>) -> Bytes {
+    code.map_or_else(|| encode(CLOSE, &[]), |code| encode(CLOSE, &code.to_be_bytes()))
+}
+
+fn encode(opcode: u8, payload: &[u8]) -> Bytes {
+    let mut frame = Vec::with_capacity(10 + payload.len());
+    frame.push(FIN | opcode);
+    match payload.len() {
+        len @ 0..=125 => frame.push(len as u8),
+        len @ 126..=0xFFFF => {
+            frame.push(126);
+            frame.extend_from_slice(&(len as u16).to_be_bytes());
+        }
+        len => {
+            frame.push(127);
+            frame.extend_from_slice(&(len as u64).to_be_bytes());
+        }
+    }
+    frame.extend_from_slice(payload);
+    frame.into()
+}
+
+/// What a client sent: a whole message or a control frame.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Incoming {
+    Text(String),
+    Binary,
+    Ping(Vec<u8>),
+    Pong,
+    Close(Option<u16>),
+}
+
+/// Reads a client's frames. Holds only what is incomplete.
+#[derive(Debug)]
+pub struct Decoder {
+    /// Bytes that are not yet taken as frames.
+    buffer: Vec<u8>,
+    /// The fragments so far of a message, and whether it is text.
+    message: Option<(bool, Vec<u8>)>,
+    limit: usize,
+}
+
+impl Decoder {
+    /// `limit`: the longest message in bytes, over all of its fragments.
+    pub const fn new(limit: usize) -> Self {
+        Self {
+            buffer: Vec::new(),
+            message: None,
+            limit,
+        }
+    }
+
+    /// Takes bytes from the socket.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// Bytes that wait for the rest of their frame, or for [`Decoder::next`].
+    pub const fn buffered(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// The next message or control frame, if one is whole; else why the connection must be closed.
+    pub fn next(&mut self) -> Result<Option<Incoming>, Close> {
+        loop {
+            let Some((head, payload)) = self.take_frame()? else {
+                if self.buffer.is_empty() {
+                    self.buffer = Vec::new();
+                }
+                return Ok(None);
+            };
+            let fin = head & FIN != 0;
+            match head & 0x0F {
+                PING => return Ok(Some(Incoming::Ping(payload))),
+                PONG => return Ok(Some(Incoming::Pong)),
+                CLOSE => return close_code(&payload).map(|code| Some(Incoming::Close(code))),
+                CONTINUATION => {
+                    let Some((_, message)) = &mut self.message else {
+                        return Err(Close::ProtocolError);
+                    };
+                    message.extend_from_slice(&payload);
+                }
+                opcode => {
+                    if self.message.is_some() {
+                        return Err(Close::ProtocolError);
+                    }
+                    self.message = Some((opcode == TEXT, payload));
+                }
+            }
+            if fin && let Some((is_text, message)) = self.message.take() {
+                return match is_text {
+                    true => String::from_utf8(message)
+                        .map(|text| Some(Incoming::Text(text)))
+                        .map_err(|_| Close::NotUtf8),
+                    false => Ok(Some(Incoming::Binary)),
+                };
+            }
+        }
+    }
+
+    /// Cuts one frame off the buffer: its first byte and its unmasked payload.
+    fn take_frame(&mut self) -> Result<Option<(u8, Vec<u8>)>, Close> {
+        let &[head, second, ..] = self.buffer.as_slice() else {
+            return Ok(None);
+        };
+        let opcode = head & 0x0F;
+        let control = opcode >= CLOSE;
+        // No extension is ever negotiated, so a reserved bit (a compressed frame, say) is an error.
+        if head & RESERVED != 0
+            || second & MASKED == 0
+            || !matches!(opcode, CONTINUATION..=BINARY | CLOSE..=PONG)
+        {
+            return Err(Close::ProtocolError);
+        }
+        let (length, start) = match second & 0x7F {
+            126 => match self.buffer.get(2..4) {
+                Some(bytes) => (bytes.iter().fold(0, |n, b| n << 8 | u64::from(*b)), 4),
+                None => return Ok(None),
+            },
+            127 => match self.buffer.get(2..10) {
+                Some(bytes) => (bytes.iter().fold(0, |n, b| n << 8 | u64::from(*b)), 10),
+                None => return Ok(None),
+            },
+            short => (u64::from(short), 2),
+        };
+        if control && (length > MAX_CONTROL as u64 || head & FIN == 0) {
+            return Err(Close::ProtocolError);
+        }
+        let so_far = if control {
+            0
+        } else {
+            self.message.as_ref().map_or(0, |(_, message)| message.len())
+        };
+        if length.saturating_add(so_far as u64) > self.limit.max(MAX_CONTROL) as u64 {
+            return Err(Close::FrameTooLarge);
+        }
+        let payload_at = start + 4;
+        let end = payload_at + length as usize;
+        if self.buffer.len() < end {
+            return Ok(None);
+        }
+        let mask = [
+            self.buffer[start],
+            self.buffer[start + 1],
+            self.buffer[start + 2],
+            self.buffer[start + 3],
+        ];
+        let mut payload = self.buffer[payload_at..end].to_vec();
+        for (i, byte) in payload.iter_mut().enumerate() {
+            *byte ^= mask[i & 3];
+        }
+        self.buffer.drain(..end);
+        Ok(Some((head, payload)))
+    }
+}
+
+/// A close frame's code: none, or one that a peer may send (RFC 6455 §7.4), with a reason in UTF-8.
+fn close_code(payload: &[u8]) -> Result<Option<u16>, Close> {
+    match payload {
+        [] => Ok(None),
+        [_] => Err(Close::ProtocolError),
+        [high, low, reason @ ..] => {
+            if std::str::from_utf8(reason).is_err() {
+                return Err(Close::NotUtf8);
+            }
+            match u16::from_be_bytes([*high, *low]) {
+                code @ (1000..=1003 | 1007..=1014 | 3000..=4999) => Ok(Some(code)),
+                _ => Err(Close::ProtocolError),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn masked(head: u8, payload: &[u8]) -> Vec<u8> {
+        let plain = encode(head & 0x0F, payload);
+        let header = plain.len() - payload.len();
+        let mask = [0x11, 0x22, 0x33, 0x44];
+        let mut frame = plain[..header].to_vec();
+        frame[0] = head;
+        frame[1] |= MASKED;
+        frame.extend_from_slice(&mask);
+        frame.extend(payload.iter().enumerate().map(|(i, b)| b ^ mask[i & 3]));
+        frame
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Option<Incoming>, Close> {
+        let mut decoder = Decoder::new(1000);
+        decoder.push(bytes);
+        decoder.next()
+    }
+
+    #[test]
+    fn what_is_not_a_frame_is_refused() {
+        assert_eq!(
+            decode(&[0x81, 0x02, b'h', b'i']),
+            Err(Close::ProtocolError),
+            "unmasked"
+        );
+        assert_eq!(
+            decode(&masked(0xC1, b"hi")),
+            Err(Close::ProtocolError),
+            "compressed without negotiation"
+        );
+        assert_eq!(
+            decode(&masked(0x83, b"hi")),
+            Err(Close::ProtocolError),
+            "reserved opcode"
+        );
+        assert_eq!(
+            decode(&masked(0x09, b"hi")),
+            Err(Close::ProtocolError),
+            "fragmented ping"
+        );
+        assert_eq!(
+            decode(&masked(0x89, &[0; 126])),
+            Err(Close::ProtocolError),
+            "long ping"
+        );
+        assert_eq!(
+            decode(&masked(0x80, b"hi")),
+            Err(Close::ProtocolError),
+            "continues nothing"
+        );
+        assert_eq!(decode(&masked(0x81, &[0xFF])), Err(Close::NotUtf8));
+        assert_eq!(decode(&masked(0x81, &[b'x'; 1001])), Err(Close::FrameTooLarge));
+        assert_eq!(
+            decode(&[0x81, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]),
+            Err(Close::FrameTooLarge)
+        );
+        assert_eq!(
+            decode(&masked(0x88, &[3])),
+            Err(Close::ProtocolError),
+            "half a close code"
+        );
+        assert_eq!(
+            decode(&masked(0x88, &1005u16.to_be_bytes())),
+            Err(Close::ProtocolError)
+        );
+        assert_eq!(decode(&masked(0x88, &[0x03, 0xE8, 0xFF])), Err(Close::NotUtf8));
+        assert_eq!(decode(&masked(0x88, &[])), Ok(Some(Incoming::Close(None))));
+        assert_eq!(decode(&masked(0x82, b"hi")), Ok(Some(Incoming::Binary)));
+    }
+
+    #[test]
+    fn a_fragmented_message_may_have_a_ping_inside_and_is_limited_as_a_whole() {
+        let mut decoder = Decoder::new(1000);
+        decoder.push(&masked(0x01, b"he"));
+        decoder.push(&masked(0x89, b"?"));
+        decoder.push(&masked(0x80, b"llo"));
+        assert_eq!(decoder.next(), Ok(Some(Incoming::Ping(b"?".to_vec()))));
+        assert_eq!(decoder.next(), Ok(Some(Incoming::Text("hello".into()))));
+        assert_eq!(decoder.next(), Ok(None));
+        decoder.push(&masked(0x01, &[b'x'; 600]));
+        decoder.push(&masked(0x80, &[b'x'; 600]));
+        assert_eq!(decoder.next(), Err(Close::FrameTooLarge));
+    }
+
+    proptest! {
+        /// However the bytes arrive, the same messages come out, and nothing is held afterwards.
+        #[test]
+        fn cuts_do_not_matter(texts in prop::collection::vec(".{0,300}", 1..8), cut in 1usize..40) {
+            let bytes: Vec<u8> = texts.iter().flat_map(|text| masked(0x81, text.as_bytes())).collect();
+            let mut decoder = Decoder::new(2000);
+            let mut seen = Vec::new();
+            for piece in bytes.chunks(cut) {
+                decoder.push(piece);
+                while let Some(message) = decoder.next().unwrap() {
+                    seen.push(message);
+                }
+            }
+            prop_assert_eq!(seen, texts.into_iter().map(Incoming::Text).collect::<Vec<_>>());
+            prop_assert_eq!(decoder.buffer.capacity(), 0);
+        }
+
+        /// Arbitrary bytes never panic and never make the decoder hold more than a frame.
+        #[test]
+        fn garbage_is_harmless(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+            let mut decoder = Decoder::new(500);
+            decoder.push(&bytes);
+            while let Ok(Some(_)) = decoder.next() {}
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! A session: one socket and a cursor over its room's log. One task owns both; it never waits for another
+//! client, and keeps no queue: what is due is read from the log when the socket can take it.
+
+mod deliver;
+pub mod frame;
+mod inbox;
+mod join;
+mod outbox;
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use governor::DefaultDirectRateLimiter;
+use rand::Rng;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::{Instant, Sleep};
+
+pub use join::{Joined, Position};
+
+use crate::drain::Drain;
+use crate::ids::{Nonce, Seq, User};
+use crate::journal::{Journal, JournalError, Outcome};
+use crate::metrics::Metrics;
+use crate::protocol::{self, Close};
+use crate::room::{Bell, Rooms, Seat};
+use crate::store::Store;
+use frame::Decoder;
+use outbox::Outbox;
+
+/// How many messages of one session may wait for the journal; until there is a place it is not read.
+const MAX_IN_FLIGHT: usize = 64;
+/// How long a client has to answer a close before the socket goes.
+const GOODBYE: Duration = Duration::from_secs(2);
+/// What a client of a leaving replica is told to wait, at most, in milliseconds.
+const RECONNECT_SPREAD: u64 = 1000;
+
+/// What every session works with.
+#[derive(Debug)]
+pub struct Context {
+    pub store: Store,
+    pub rooms: Rooms,
+    pub journal: Journal,
+    pub drain: Drain,
+    pub metrics: Metrics,
+    pub settings: Settings,
+    /// Bounds how many sessions are fed from the store at a time.
+    pub catch_up: Semaphore,
+}
+
+/// The sessions' part of the configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    pub message_max_bytes: usize,
+    pub resume_limit: Seq,
+    pub ping: Duration,
+    pub idle: Duration,
+    pub slow: Duration,
+}
+
+/// Whose session it is, for how long, and how fast they may write.
+#[derive(Debug)]
+pub struct Writer {
+    pub user: User,
+    /// When the token expires.
+    pub until: Instant,
+    pub rate: Option<DefaultDirectRateLimiter>,
+}
+
+/// One socket in one room.
+#[derive(Debug)]
+pub struct Session {
+    context: Arc<Context>,
+    seat: Seat,
+    bell: Bell,
+    stream: TcpStream,
+    /// `None`: read only.
+    writer: Option<Box<Writer>>,
+    cursor: Seq,
+    decoder: Decoder,
+    outbox: Outbox,
+    /// Drafts given to the journal, in order; they are answered in order.
+    in_flight: VecDeque<(Option<Nonce>, oneshot::Receiver<Outcome>)>,
+    /// Refused commands in a row, by reason.
+    malformed: u32,
+    too_fast: u32,
+    last_heard: Instant,
+    next_ping: Instant,
+    /// Since when the session has been behind its room.
+    behind_since: Option<Instant>,
+    leave_at: Option<Instant>,
+}
+
+/// Why a session ends: the server closes it, the client did, or the socket broke.
+#[derive(Debug)]
+enum End {
+    Close(Close),
+    Peer(Option<u16>),
+    Socket(io::Error),
+}
+
+impl From<io::Error> for End {
+    fn from(e: io::Error) -> Self {
+        Self::Socket(e)
+    }
+}
+
+/// What woke the session.
+enum Woken {
+    /// The socket has something to read.
+    Socket,
+    /// The socket takes what is due, or the room has news.
+    Room,
+    /// What became of the oldest draft.
+    Outcome(Outcome),
+    Clock,
+}
+
+impl Session {
+    /// `early`: bytes that came with the handshake.
+    pub fn new(
+        context: Arc<Context>,
+        joined: Joined,
+        writer: Option<Box<Writer>>,
+        stream: TcpStream,
+        early: &[u8],
+    ) -> Self {
+        // JSON may spell each byte of a text as \u00XX; the rest is the command's other fields.
+        let mut decoder = Decoder::new(context.settings.message_max_bytes * 6 + 1024);
+        decoder.push(early);
+        let mut outbox = Outbox::default();
+        let user = writer.as_ref().map(|writer| &writer.user);
+        outbox.push(frame::text(&protocol::joined(
+            &joined.seat.name,
+            joined.seq,
+            user,
+            joined.recovered,
+        )));
+        let now = Instant::now();
+        Self {
+            bell: joined.seat.bell(),
+            cursor: joined.seq,
+            seat: joined.seat,
+            next_ping: now + context.settings.ping,
+            context,
+            stream,
+            writer,
+            decoder,
+            outbox,
+            in_flight: VecDeque::new(),
+            malformed: 0,
+            too_fast: 0,
+            last_heard: now,
+            behind_since: None,
+            leave_at: None,
+        }
+    }
+
+    /// Runs until the session ends.
+    pub async fn run(mut self) {
+        self.context.metrics.session_opened();
+        let end = self.live().await;
+        let (why, last) = match end {
+            End::Close(why) => (Some(why), frame::close(why)),
+            End::Peer(code) => (Some(Close::Done), frame::close_echo(code)),
+            End::Socket(e) => {
+                tracing::debug!(error = %e, "a socket broke");
+                return self.context.metrics.session_closed(None);
+            }
+        };
+        self.context.metrics.session_closed(why);
+        self.goodbye(last).await;
+    }
+
+    async fn live(&mut self) -> End {
+        let mut clock = pin!(tokio::time::sleep_until(self.deadline()));
+        loop {
+            if let Err(end) = self.turn(clock.as_mut()).await {
+                return end;
+            }
+        }
+    }
+
+    /// Does what is due, then waits for whatever is next.
+    async fn turn(&mut self, mut clock: Pin<&mut Sleep>) -> Result<(), End> {
+        self.take_commands()?;
+        self.deliver().await?;
+        self.leave_if_due()?;
+        let deadline = self.deadline();
+        if clock.deadline() != deadline {
+            clock.as_mut().reset(deadline);
+        }
+        match self.wait(clock).await? {
+            Woken::Socket => self.read(),
+            Woken::Room => Ok(()),
+            Woken::Outcome(outcome) => {
+                self.answer(outcome);
+                Ok(())
+            }
+            Woken::Clock => self.tick(),
+        }
+    }
+
+    /// While the journal has enough of this session, or the socket does not take our answers, nobody reads it.
+    async fn wait(&mut self, mut clock: Pin<&mut Sleep>) -> Result<Woken, End> {
+        let reading = self.reads();
+        let Self {
+            stream,
+            bell,
+            in_flight,
+            outbox,
+            ..
+        } = self;
+        let blocked = !outbox.is_empty();
+        let own = poll_fn(|cx| {
+            if blocked && let Poll::Ready(ready) = stream.poll_write_ready(cx) {
+                return Poll::Ready(ready.map(|()| Woken::Room));
+            }
+            if reading && let Poll::Ready(ready) = stream.poll_read_ready(cx) {
+                return Poll::Ready(ready.map(|()| Woken::Socket));
+            }
+            if let Some((_, outcome)) = in_flight.front_mut()
+                && let Poll::Ready(outcome) = Pin::new(outcome).poll(cx)
+            {
+                return Poll::Ready(Ok(Woken::Outcome(
+                    outcome.unwrap_or(Err(JournalError::Unavailable)),
+                )));
+            }
+            clock.as_mut().poll(cx).map(|()| Ok(Woken::Clock))
+        });
+        tokio::select! {
+            woken = own => Ok(woken?),
+            // The seat holds the room and the room its bell: this ends only with the room.
+            rung = bell.changed() => rung.map(|()| Woken::Room).map_err(|_| End::Close(Close::Leaving)),
+        }
+    }
+
+    /// Whether the client is listened to at the moment.
+    fn reads(&self) -> bool {
+        self.in_flight.len() < MAX_IN_FLIGHT && !self.outbox.is_long() && !self.is_leaving()
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.leave_at.is_some_and(|at| at <= Instant::now())
+    }
+
+    /// At its moment of the drain a session takes no more, and goes when what it took has been answered.
+    fn leave_if_due(&mut self) -> Result<(), End> {
+        if self.leave_at.is_none() {
+            self.leave_at = self.context.drain.moment();
+        }
+        if !self.is_leaving() || !self.in_flight.is_empty() {
+            return Ok(());
+        }
+        let wait = rand::rng().random_range(0..=RECONNECT_SPREAD);
+        self.outbox.push(frame::text(&protocol::reconnect(wait)));
+        Err(End::Close(Close::Leaving))
+    }
+
+    /// When the clock has to wake the session next.
+    fn deadline(&self) -> Instant {
+        let settings = &self.context.settings;
+        let mut next = self.next_ping.min(self.last_heard + settings.idle);
+        let others = [
+            self.writer.as_ref().map(|writer| writer.until),
+            self.behind_since.map(|since| since + settings.slow),
+            self.leave_at.filter(|at| *at > Instant::now()),
+        ];
+        for other in others.into_iter().flatten() {
+            next = next.min(other);
+        }
+        next
+    }
+
+    fn tick(&mut self) -> Result<(), End> {
+        let (now, settings) = (Instant::now(), &self.context.settings);
+        if self.writer.as_ref().is_some_and(|writer| writer.until <= now) {
+            return Err(End::Close(Close::TokenExpired));
+        }
+        if self.last_heard + settings.idle <= now {
+            return Err(End::Close(Close::NoSignOfLife));
+        }
+        if self
+            .behind_since
+            .is_some_and(|since| since + settings.slow <= now)
+        {
+            return Err(End::Close(Close::TooFarBehind));
+        }
+        if self.next_ping <= now {
+            self.next_ping = now + settings.ping;
+            self.outbox.push(frame::PING_FRAME);
+        }
+        Ok(())
+    }
+
+    /// Writes what is left and the close frame, and gives the client a moment to answer.
+    async fn goodbye(mut self, last: Bytes) {
+        self.outbox.push(last);
+        let Self { stream, outbox, .. } = self;
+        goodbye(stream, outbox).await;
+    }
+}
+
+/// Closes a WebSocket that gets no session.
+pub async fn turn_away(stream: TcpStream, why: Close) {
+    let mut outbox = Outbox::default();
+    outbox.push(frame::close(why));
+    goodbye(stream, outbox).await;
+}
+
+async fn goodbye(mut stream: TcpStream, mut outbox: Outbox) {
+    let close = async {
+        while !outbox.write(&stream)?.done {
+            stream.writable().await?;
+        }
+        stream.shutdown().await?;
+        // Until the client has closed too: a socket that is dropped with unread bytes resets the connection,
+        // and the client may lose the close frame.
+        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
+    };
+    match tokio::time::timeout(GOODBYE, close).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(e)) => tracing::debug!(error = %e, "a socket broke at its close"),
+        Err(_) => tracing::debug!("a client did not answer the close"),
+    }
+}

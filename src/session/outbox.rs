@@ -1,0 +1,125 @@
+//! What a session has still to write: shared frames, in order, the first perhaps in part. Empty it holds nothing.
+
+use std::io::{self, IoSlice};
+
+use bytes::{Buf, Bytes};
+use tokio::net::TcpStream;
+
+/// How many frames one write takes.
+const MAX_SLICES: usize = 64;
+/// How many frames may wait before the client is no longer read.
+const LONG: usize = 256;
+
+/// Frames that wait for the socket.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// In order from `next` on.
+    frames: Vec<Bytes>,
+    next: usize,
+}
+
+/// What a write achieved.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// Nothing waits any more.
+    pub done: bool,
+    /// Frames and bytes that the kernel took.
+    pub frames: usize,
+    pub bytes: usize,
+}
+
+impl Outbox {
+    pub fn push(&mut self, frame: Bytes) {
+        self.frames.push(frame);
+    }
+
+    /// Where frames of the log are put.
+    pub const fn frames(&mut self) -> &mut Vec<Bytes> {
+        &mut self.frames
+    }
+
+    pub const fn is_empty(&self) -> bool {
+        self.next == self.frames.len()
+    }
+
+    /// The client makes us answer faster than it reads.
+    pub const fn is_long(&self) -> bool {
+        self.frames.len() - self.next > LONG
+    }
+
+    /// Writes as much as the socket takes without waiting, many frames in one call.
+    pub fn write(&mut self, stream: &TcpStream) -> io::Result<Written> {
+        let mut written = Written::default();
+        while !self.is_empty() {
+            let waiting = &self.frames[self.next..];
+            let count = waiting.len().min(MAX_SLICES);
+            let result = if let [frame] = waiting {
+                stream.try_write(frame)
+            } else {
+                let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+                for (slice, frame) in slices.iter_mut().zip(waiting) {
+                    *slice = IoSlice::new(frame);
+                }
+                stream.try_write_vectored(&slices[..count])
+            };
+            match result {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(bytes) => {
+                    written.bytes += bytes;
+                    written.frames += self.advance(bytes);
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(written),
+                Err(e) => return Err(e),
+            }
+        }
+        self.frames = Vec::new();
+        self.next = 0;
+        written.done = true;
+        Ok(written)
+    }
+
+    /// Takes `bytes` off the front; gives the number of whole frames.
+    fn advance(&mut self, mut bytes: usize) -> usize {
+        let before = self.next;
+        while let Some(frame) = self.frames.get_mut(self.next) {
+            if frame.len() > bytes {
+                frame.advance(bytes);
+                break;
+            }
+            bytes -= frame.len();
+            *frame = Bytes::new();
+            self.next += 1;
+        }
+        self.next - before
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// However the kernel cuts it, the bytes that remain are those that were not taken.
+        #[test]
+        fn loses_no_byte(lengths in prop::collection::vec(1usize..20, 1..20), cuts in prop::collection::vec(1usize..50, 1..40)) {
+            let mut outbox = Outbox::default();
+            let mut model = Vec::new();
+            for (n, length) in lengths.iter().enumerate() {
+                let frame = vec![n as u8; *length];
+                model.extend_from_slice(&frame);
+                outbox.push(frame.into());
+            }
+            let mut whole = 0;
+            for cut in cuts {
+                let cut = cut.min(model.len());
+                model.drain(..cut);
+                whole += outbox.advance(cut);
+                let rest: Vec<u8> = outbox.frames[outbox.next..].concat();
+                prop_assert_eq!(&rest, &model);
+            }
+            prop_assert_eq!(whole, outbox.next);
+            prop_assert_eq!(outbox.is_empty(), model.is_empty());
+        }
+    }
+}

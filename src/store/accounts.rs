@@ -1,0 +1,69 @@
+//! People's accounts.
+
+use sea_orm::{
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QuerySelect, SqlErr,
+};
+
+use super::{Store, StoreError, entities::accounts, now_millis};
+use crate::ids::{User, UserId, Username};
+
+/// An account as login needs it.
+#[derive(Debug)]
+pub struct Account {
+    pub user: User,
+    /// A PHC string.
+    pub password_hash: String,
+}
+
+impl Store {
+    /// Creates an account. [`StoreError::Taken`]: the name is in use.
+    pub async fn create_account(
+        &self,
+        username: &Username,
+        password_hash: String,
+    ) -> Result<User, StoreError> {
+        let row = accounts::ActiveModel {
+            username: Set(username.shown().to_owned()),
+            username_key: Set(username.key().to_owned()),
+            password_hash: Set(password_hash),
+            created_at: Set(now_millis()),
+            ..Default::default()
+        };
+        match row.insert(&self.db).await {
+            Ok(row) => Ok(User {
+                id: row.id,
+                username: row.username.into(),
+            }),
+            Err(e) => match e.sql_err() {
+                Some(SqlErr::UniqueConstraintViolation(_)) => Err(StoreError::Taken),
+                _ => Err(e.into()),
+            },
+        }
+    }
+
+    /// The account of that name, however it is spelled.
+    pub async fn find_account(&self, username: &Username) -> Result<Option<Account>, StoreError> {
+        let row = accounts::Entity::find()
+            .filter(accounts::Column::UsernameKey.eq(username.key()))
+            .one(&self.db)
+            .await?;
+        Ok(row.map(|row| Account {
+            user: User {
+                id: row.id,
+                username: row.username.into(),
+            },
+            password_hash: row.password_hash,
+        }))
+    }
+
+    /// Whether the account still exists (its token may outlive it).
+    pub async fn has_account(&self, id: UserId) -> Result<bool, StoreError> {
+        let found: Option<i64> = accounts::Entity::find_by_id(id)
+            .select_only()
+            .column(accounts::Column::Id)
+            .into_tuple()
+            .one(&self.db)
+            .await?;
+        Ok(found.is_some())
+    }
+}

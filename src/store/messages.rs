@@ -1,0 +1,90 @@
+//! Reading the log: a room's head, its newest messages, and stretches of it.
+
+use std::collections::HashMap;
+
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use uuid::Uuid;
+
+use super::{Store, StoreError, entities::messages, entities::rooms};
+use crate::ids::{RoomId, RoomName, Seq};
+use crate::protocol::{Message, Sender};
+
+impl messages::Model {
+    fn into_message(self, room: &RoomName) -> Message {
+        Message {
+            room: room.as_str().to_owned(),
+            seq: self.seq as Seq,
+            id: self.id,
+            sender: Sender {
+                id: self.sender_id,
+                username: self.sender_name,
+            },
+            text: self.body,
+            create_time: self.created_at,
+        }
+    }
+}
+
+impl Store {
+    /// A room's last `seq`; 0 for one that has no message.
+    pub async fn head(&self, room: RoomId) -> Result<Seq, StoreError> {
+        Ok(self.heads(&[room]).await?.get(&room).copied().unwrap_or(0))
+    }
+
+    /// The last `seq` of each of these rooms that has a message, in one query.
+    pub async fn heads(&self, of: &[RoomId]) -> Result<HashMap<RoomId, Seq>, StoreError> {
+        let rows: Vec<(Uuid, i64)> = rooms::Entity::find()
+            .select_only()
+            .columns([rooms::Column::Id, rooms::Column::LastSeq])
+            .filter(rooms::Column::Id.is_in(of.iter().map(|room| room.0)))
+            .into_tuple()
+            .all(&self.db)
+            .await?;
+        Ok(rows
+            .into_iter()
+            .map(|(id, seq)| (RoomId(id), seq as Seq))
+            .collect())
+    }
+
+    /// At most `limit` messages with `after < seq < before`, oldest first: those nearest to `after` if it is
+    /// given, else the newest of them.
+    pub async fn messages(
+        &self,
+        room: &RoomName,
+        after: Option<Seq>,
+        before: Option<Seq>,
+        limit: u64,
+    ) -> Result<Vec<Message>, StoreError> {
+        let mut query = messages::Entity::find()
+            .filter(messages::Column::RoomId.eq(room.id().0))
+            .limit(limit);
+        if let Some(after) = after {
+            query = query.filter(messages::Column::Seq.gt(after as i64));
+        }
+        if let Some(before) = before {
+            query = query.filter(messages::Column::Seq.lt(before as i64));
+        }
+        let query = match after {
+            Some(_) => query.order_by_asc(messages::Column::Seq),
+            None => query.order_by_desc(messages::Column::Seq),
+        };
+        let mut rows: Vec<Message> = query
+            .all(&self.db)
+            .await?
+            .into_iter()
+            .map(|row| row.into_message(room))
+            .collect();
+        if after.is_none() {
+            rows.reverse();
+        }
+        Ok(rows)
+    }
+
+    /// The message at that place.
+    pub async fn message_at(&self, room: &RoomName, seq: Seq) -> Result<Option<Message>, StoreError> {
+        let row = messages::Entity::find_by_id((room.id().0, seq as i64))
+            .one(&self.db)
+            .await?;
+        Ok(row.map(|row| row.into_message(room)))
+    }
+}

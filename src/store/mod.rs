@@ -1,0 +1,37 @@
+//! Postgres or SQLite, through sea-orm. The one place that must not lose data.
+
+mod accounts;
+mod append;
+mod connect;
+mod entities;
+mod messages;
+
+use sea_orm::{DatabaseConnection, DbErr};
+
+pub use accounts::Account;
+pub use append::{Appended, Row};
+pub use connect::{SchemaError, migrate};
+
+/// Why the store did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A name that has to be unique is in use.
+    #[error("the name is in use")]
+    Taken,
+    #[error(transparent)]
+    Database(#[from] DbErr),
+}
+
+/// The database. Cheap to clone: a pool.
+#[derive(Debug, Clone)]
+pub struct Store {
+    db: DatabaseConnection,
+}
+
+/// Milliseconds since the Unix epoch.
+pub fn now_millis() -> i64 {
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
