@@ -48,6 +48,8 @@ export class Log {
     this.list = part("log");
     this.jump = part("jump");
     this.sticks = true;
+    /** Where the last scroll ended, to tell up from down. */
+    this.top = 0;
     this.newest = newest;
     this.scroller.addEventListener("scroll", () => this.scrolled(), { passive: true });
     this.jump.addEventListener("click", () => this.toEnd());
@@ -139,7 +141,10 @@ export class Log {
 
   scrolled() {
     const { scrollHeight, scrollTop, clientHeight } = this.scroller;
-    this.sticks = !this.detached && scrollHeight - scrollTop - clientHeight < AT_END_PX;
+    // Only a person scrolls up. An event that is late, when the list has grown meanwhile, does not let go of the end.
+    const atEnd = scrollHeight - scrollTop - clientHeight < AT_END_PX;
+    if (atEnd || scrollTop < this.top) this.sticks = atEnd && !this.detached;
+    this.top = scrollTop;
     if (this.sticks) this.unseen = 0;
     this.update();
   }
