@@ -1,0 +1,100 @@
+// Who is here: the token, where it is kept, and the form that gets one.
+
+import { call } from "./api.js";
+
+const KEY = "chat.account";
+/** Set once somebody has been logged in with this browser: the form then opens on "Log in". */
+const KNOWN = "chat.known";
+const part = (id) => document.getElementById(id);
+
+const SAID = {
+  USER_NOT_FOUND: "Nobody has signed up with this name.",
+  PASSWORD_MATCH_FAILED: "Name and password do not match.",
+  USER_EXISTS: "This name is taken already. Choose another, or log in.",
+  BAD_PASSWORD: "This password cannot be used. Try one of another length.",
+  BAD_BINDING: "This name cannot be used. Up to 64 characters, without special ones.",
+  OFFLINE: "The server cannot be reached. Try again in a moment.",
+};
+
+/** {token, user: {id, username}}, or null for a guest. */
+export function account() {
+  try {
+    return JSON.parse(sessionStorage.getItem(KEY) ?? localStorage.getItem(KEY));
+  } catch {
+    return null;
+  }
+}
+
+export function forget() {
+  sessionStorage.removeItem(KEY);
+  localStorage.removeItem(KEY);
+}
+
+function seconds(ms) {
+  const count = Math.max(1, Math.ceil(ms / 1000));
+  return count === 1 ? "a second" : `${count} seconds`;
+}
+
+/** Runs the form; calls `entered()` once there is an account. */
+export function accountForm(entered) {
+  const form = part("account");
+  const [name, secret, problem, enter] = ["username", "secret", "account-error", "enter"].map(part);
+  const signingUp = () => form.elements.mode.value === "sign-up";
+
+  function say(text, field) {
+    problem.textContent = text;
+    for (const input of [name, secret]) input.ariaInvalid = String(input === field);
+    field?.focus();
+  }
+
+  function mode() {
+    enter.textContent = signingUp() ? "Sign up" : "Log in";
+    secret.autocomplete = signingUp() ? "new-password" : "current-password";
+    say("");
+  }
+
+  function mask(masked) {
+    secret.type = masked ? "password" : "text";
+    part("reveal").ariaPressed = String(!masked);
+    part("reveal").textContent = masked ? "Show" : "Hide";
+  }
+
+  function fresh() {
+    form.reset();
+    form.elements.mode.value = localStorage.getItem(KNOWN) ? "login" : "sign-up";
+    mask(true);
+    mode();
+  }
+
+  for (const choice of form.elements.mode) choice.addEventListener("change", mode);
+  part("reveal").addEventListener("click", () => mask(secret.type === "text"));
+
+  form.addEventListener("submit", async (submit) => {
+    submit.preventDefault();
+    if (enter.ariaDisabled === "true") return;
+    if (!name.value.trim()) return say("Type a name first.", name);
+    if (!secret.value) return say("Type a password too.", secret);
+    say("");
+    enter.ariaDisabled = "true";
+    const body = { username: name.value, secret: secret.value };
+    try {
+      if (signingUp()) await call("users", { body });
+      const got = await call("login", { body });
+      forget();
+      (part("keep").checked ? localStorage : sessionStorage).setItem(KEY, JSON.stringify(got));
+      localStorage.setItem(KNOWN, "yes");
+      fresh();
+      entered();
+    } catch (refused) {
+      const wait = refused.retryAfter ? ` Try again in ${seconds(refused.retryAfter)}.` : " Try again in a moment.";
+      const busy = ["RATE_LIMITED", "OVERLOADED", "UNAVAILABLE"].includes(refused.type);
+      const text = busy ? `The server is busy.${wait}` : SAID[refused.type];
+      const atSecret = ["PASSWORD_MATCH_FAILED", "BAD_PASSWORD"].includes(refused.type);
+      say(text ?? `That did not work: ${refused.message || refused.type}.`, busy ? undefined : atSecret ? secret : name);
+    } finally {
+      enter.ariaDisabled = "false";
+    }
+  });
+  fresh();
+  return { say, focus: () => name.focus() };
+}

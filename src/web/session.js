@@ -1,0 +1,161 @@
+// A session is a cursor over a room's log. It keeps the position {seq, id} of the last message that it has
+// handed on, and comes back to exactly that position on whatever replica answers next.
+
+import { address, call, roomPath } from "./api.js";
+
+const FIRST_PAGE = 50;
+const JOIN_TIMEOUT_MS = 15_000;
+const BACKOFF_MS = 400;
+const BACKOFF_CAP_MS = 20_000;
+const STABLE_MS = 10_000;
+/** The least wait after a close that asks for one: no room for us, or sending too fast for too long. */
+const PATIENCE_MS = { 1013: 5_000, 4429: 30_000 };
+/** Closes after which coming back on our own would only repeat the fault. */
+const FINAL = { 4400: "The server did not understand this page", 4403: "This session may only read" };
+
+export class Session {
+  /** `on` has: state(name, detail), joined(event, from), messages(list), ack(event), refused(event), tooLarge(). */
+  constructor(room, token, on) {
+    this.room = room;
+    this.token = token;
+    this.on = on;
+    this.cursor = null;
+    this.failures = 0;
+    this.ended = false;
+  }
+
+  open() {
+    if (this.ended || this.socket) return;
+    clearTimeout(this.timer);
+    this.on.state("connecting");
+    const url = address(`${roomPath(this.room)}/ws`);
+    url.protocol = url.protocol.replace("http", "ws");
+    if (!this.cursor) url.searchParams.set("last", FIRST_PAGE);
+    else {
+      url.searchParams.set("after", this.cursor.seq);
+      if (this.cursor.id) url.searchParams.set("id", this.cursor.id);
+    }
+    this.joined = false;
+    this.leaveAfter = null;
+    const socket = this.token ? new WebSocket(url, [this.token, "chat.v1"]) : new WebSocket(url);
+    this.socket = socket;
+    this.timer = setTimeout(() => this.drop(socket, 1006), JOIN_TIMEOUT_MS);
+    socket.onmessage = (frame) => this.socket === socket && this.take(JSON.parse(frame.data));
+    socket.onclose = (close) => this.closed(socket, close.code);
+  }
+
+  /** Sends one command; false when there is no joined socket to send it on. */
+  send(command) {
+    if (!this.joined || this.socket?.readyState !== WebSocket.OPEN) return false;
+    this.socket.send(JSON.stringify(command));
+    return true;
+  }
+
+  /** Ends for good; nothing is reported any more. */
+  end() {
+    this.ended = true;
+    clearTimeout(this.timer);
+    const socket = this.socket;
+    this.socket = null;
+    socket?.close(1000);
+  }
+
+  /** The network went away: the socket may not notice for minutes, so do not wait for it. */
+  offline() {
+    if (this.socket) this.drop(this.socket, 1006);
+  }
+
+  /** Try now instead of at the end of the wait. */
+  now() {
+    this.failures = 0;
+    this.open();
+  }
+
+  take(events) {
+    let messages = [];
+    const handOn = () => {
+      if (messages.length) this.on.messages(messages);
+      messages = [];
+    };
+    for (const event of events) {
+      if (event.type === "message") {
+        if (event.seq <= this.cursor.seq) continue;
+        if (event.seq !== this.cursor.seq + 1) {
+          // The server promises no holes. If one shows all the same, ask again from what is certain.
+          handOn();
+          return this.drop(this.socket, 4000);
+        }
+        this.cursor = { seq: event.seq, id: event.id };
+        messages.push(event);
+        continue;
+      }
+      handOn();
+      if (event.type === "joined") this.begin(event);
+      else if (event.type === "ack") this.on.ack(event);
+      else if (event.type === "error") this.on.refused(event);
+      else if (event.type === "reconnect") this.leaveAfter = event.after;
+    }
+    handOn();
+  }
+
+  begin(event) {
+    clearTimeout(this.timer);
+    this.joined = true;
+    this.joinedAt = Date.now();
+    const from = this.cursor;
+    if (!from || !event.recovered) this.cursor = { seq: event.seq, id: null };
+    this.on.state("connected");
+    this.on.joined(event, from);
+  }
+
+  drop(socket, code) {
+    socket.onclose = null;
+    socket.close();
+    this.closed(socket, code);
+  }
+
+  async closed(socket, code) {
+    if (this.socket !== socket) return;
+    this.socket = null;
+    clearTimeout(this.timer);
+    const wasJoined = this.joined;
+    this.joined = false;
+    if (wasJoined && Date.now() - this.joinedAt > STABLE_MS) this.failures = 0;
+    if (code === 1009) this.on.tooLarge();
+    if (code === 4401) return this.stop("signed-out");
+    if (FINAL[code]) return this.stop("stopped", FINAL[code]);
+
+    let wait = PATIENCE_MS[code] ?? 0;
+    if (!wasJoined && navigator.onLine) {
+      // A browser does not say why an upgrade was refused; the same question over HTTP does.
+      this.on.state("connecting");
+      const refusal = await this.askWhy();
+      if (this.ended || this.socket) return;
+      if (refusal === "INVALID_AUTH_TOKEN") return this.stop("signed-out");
+      if (refusal === "BAD_ROOM") return this.stop("stopped", "A room cannot have this name");
+      wait = Math.max(wait, refusal.retryAfter ?? 0);
+    }
+    // Jitter, so that a replica's worth of pages does not come back in the same instant.
+    const backoff = Math.min(BACKOFF_CAP_MS, BACKOFF_MS * 2 ** this.failures) * (0.5 + Math.random());
+    this.failures += 1;
+    // A leaving replica has already spread its sessions out: its word goes before our own reckoning.
+    wait = this.leaveAfter ?? wait + backoff;
+    this.on.state(navigator.onLine ? "waiting" : "offline", Date.now() + wait);
+    this.timer = setTimeout(() => this.open(), wait);
+  }
+
+  async askWhy() {
+    try {
+      if (this.token) await call("users/me", { token: this.token });
+      await call(`${roomPath(this.room)}?limit=1`);
+      return {};
+    } catch (refused) {
+      return ["INVALID_AUTH_TOKEN", "BAD_ROOM"].includes(refused.type) ? refused.type : refused;
+    }
+  }
+
+  stop(state, detail) {
+    this.ended = true;
+    this.on.state(state, detail);
+  }
+}
