@@ -1,20 +1,21 @@
 //! Every row of both contracts, and every kind of bad input, against real replicas of both backends.
 //!
 //! Checks of a suite share one replica and run at the same time; each uses accounts and rooms of its own.
-#![expect(clippy::expect_used, clippy::panic, reason = "a test says what it expected")]
+#![cfg(test)]
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use testkit::{Backend, Cluster, Replica};
+use tokio::task::JoinSet;
 
 /// One replica on the embedded and then on the clustered backend: `suite!(name, [settings], [checks])`.
 macro_rules! suite {
     ($name:ident, [$($setting:expr),*], [$($check:path),* $(,)?]) => {
         mod $name {
-            #[allow(unused_imports, reason = "a suite with one check names it by its path")]
             use super::*;
             use testkit::Backend;
 
@@ -82,16 +83,17 @@ fn check<F: Future<Output = ()> + Send + 'static>(check: impl FnOnce(Site) -> F 
 async fn run(backend: Backend, settings: &[(&str, &str)], checks: Vec<(&'static str, Check)>) {
     let cluster = Arc::new(Cluster::start(binary(), backend, 1, settings).await);
     let site = Site { cluster, backend };
-    let running: Vec<_> = checks
-        .into_iter()
-        .map(|(name, check)| (name, tokio::spawn(check(site.clone()))))
-        .collect();
-    let mut failed = Vec::new();
-    for (name, check) in running {
-        if check.await.is_err() {
-            failed.push(name);
+    let mut running = JoinSet::new();
+    let mut names = HashMap::new();
+    for (name, check) in checks {
+        names.insert(running.spawn(check(site.clone())).id(), name);
+    }
+    while let Some(ended) = running.join_next_with_id().await {
+        if let Ok((id, ())) = ended {
+            names.remove(&id);
         }
     }
+    let failed: Vec<_> = names.into_values().collect();
     let healthy = contract::http::Api::of(site.replica())
         .get("/rooms/is-it-well/messages")
         .await;

@@ -133,7 +133,7 @@ fn values(value: &Value, key: &str) -> Vec<(String, Value)> {
         // A sentence's words are free, and so is a time; its being one is not.
         Value::String(text) if text == "…" => all.push((format!("{key} a number"), json!(1))),
         Value::Number(_) if key == "createTime" || key == "after" => {
-            all.push((format!("{key} negative"), json!(-1)))
+            all.push((format!("{key} negative"), json!(-1)));
         }
         Value::String(text) => all.push((format!("{key} {text}"), json!(format!("{text}x")))),
         Value::Number(n) => all.push((format!("{key} {n}"), json!(n.as_u64().unwrap_or_default() + 1))),

@@ -121,7 +121,8 @@ fn exchange(block: &str) -> Result<(&str, &str), String> {
     let at = block
         .find("\nHTTP/1.1 ")
         .ok_or("the answer is missing (a line HTTP/1.1 …)")?;
-    Ok((&block[..at], &block[at + 1..]))
+    let (request, answer) = block.split_at(at);
+    Ok((request, answer.trim_start()))
 }
 
 fn head(text: &str) -> Result<Head, String> {
@@ -163,12 +164,13 @@ fn steps(frames: &str) -> Result<Vec<Step>, String> {
 
 fn parse_step(step: &str) -> Result<Step, String> {
     let not_json = |error| format!("not JSON: {error} in {step}");
-    match (&step[..1], step[1..].trim()) {
+    match step.split_at(1) {
         (">", frame) => {
+            let frame = frame.trim();
             serde_json::from_str::<Value>(frame).map_err(not_json)?;
             Ok(Step::Send(frame.to_owned()))
         }
-        (_, frame) => match frame.strip_prefix("close ") {
+        (_, frame) => match frame.trim().strip_prefix("close ") {
             Some(code) => Ok(Step::Close(
                 code.parse().map_err(|_| format!("not a close code: {code}"))?,
             )),

@@ -71,7 +71,8 @@ async fn malformed(site: Site) {
             "\u{feff}{\"A\": \"x\", \"B\": \"y\"}",
         ];
         // \u0041 spells the field's own first letter where that is to be tested.
-        let escape = format!("\\u{:04x}{}", a.as_bytes()[0], &a[1..]);
+        let (first, rest) = a.split_at(1);
+        let escape = format!("\\u{:04x}{rest}", first.as_bytes()[0]);
         bodies.extend(shapes.map(|shape| {
             shape
                 .replace("\\u0041", &escape)

@@ -253,9 +253,9 @@ async fn order(site: Site) {
     while messages.len() < 300 || acks.len() < 300 {
         let event = raw.event().await;
         if event["type"] == "ack" {
-            acks.push(event)
+            acks.push(event);
         } else {
-            messages.push(event)
+            messages.push(event);
         }
     }
     for (index, (message, ack)) in messages.iter().zip(&acks).enumerate() {

@@ -213,13 +213,9 @@ impl Raw {
 
     /// Reads more; false at the end of the stream.
     async fn more(&mut self) -> bool {
-        let mut buffer = [0; 16 * 1024];
-        let read = timeout(PATIENCE, self.stream.read(&mut buffer))
-            .await
-            .expect("something within 10 s");
-        let read = read.unwrap_or(0);
-        self.read.extend(&buffer[..read]);
-        read > 0
+        self.read.reserve(4096);
+        let read = timeout(PATIENCE, self.stream.read_buf(&mut self.read)).await;
+        read.expect("something within 10 s").is_ok_and(|read| read > 0)
     }
 
     /// The next frame: its first byte and its payload; none at the end of the stream.
@@ -329,7 +325,7 @@ impl Raw {
     /// Reads for that long; true at the end of the stream.
     pub async fn is_ended_within(&mut self, limit: Duration) -> bool {
         let end = async {
-            let mut buffer = [0; 16 * 1024];
+            let mut buffer = vec![0; 16 * 1024];
             while self.stream.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
         };
         timeout(limit, end).await.is_ok()
