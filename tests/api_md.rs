@@ -1,0 +1,161 @@
+//! API.md's examples, run against a real replica.
+#![cfg(test)]
+
+mod api_md {
+    pub mod compare;
+    pub mod mutate;
+    pub mod notation;
+    pub mod programs;
+    pub mod run;
+}
+use std::path::Path;
+
+use serde_json::Value;
+use testkit::{Backend, Cluster};
+
+use api_md::compare::{Names, check};
+use api_md::mutate::mutations;
+use api_md::notation::{Example, Kind, parse};
+use api_md::{programs, run::run};
+
+const PAGE: &str = include_str!("../API.md");
+
+fn binary() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_chat-gateway"))
+}
+
+fn examples() -> Vec<Example> {
+    parse(PAGE).expect("API.md's notation")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_example_is_answered_as_shown() {
+    let cluster = Cluster::start(binary(), Backend::Embedded, 1, &[("DRAIN_SECONDS", "1")]).await;
+    let examples = examples();
+    let mut names = Names::default();
+    let mut transcripts = Vec::new();
+    let mut wrong = Vec::new();
+    covers_every_route(&examples, &openapi(&cluster).await);
+    for example in &examples {
+        let transcript = run(example, cluster.replica(0), &names).await;
+        wrong.extend(check(example, &transcript, &mut names).err());
+        transcripts.push(transcript);
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+
+    // Each thing that is shown counts: with any of them changed, some example no longer matches.
+    let mut missed = Vec::new();
+    for (index, example) in examples.iter().enumerate() {
+        for (what, changed) in mutations(example) {
+            let mut names = Names::default();
+            let matches = examples
+                .iter()
+                .zip(&transcripts)
+                .enumerate()
+                .all(|(at, (example, transcript))| {
+                    check(
+                        if at == index { &changed } else { example },
+                        transcript,
+                        &mut names,
+                    )
+                    .is_ok()
+                });
+            if matches {
+                missed.push(format!("line {}: {what}", example.line));
+            }
+        }
+    }
+    assert!(
+        missed.is_empty(),
+        "these could be wrong without a test failing:\n{}",
+        missed.join("\n")
+    );
+}
+
+async fn openapi(cluster: &Cluster) -> Value {
+    let url = format!("{}/api/v1/openapi.json", cluster.replica(0).base_url());
+    reqwest::get(url)
+        .await
+        .expect("an answer")
+        .json()
+        .await
+        .expect("JSON")
+}
+
+/// Every operation that the server describes has an example that succeeds.
+fn covers_every_route(examples: &[Example], openapi: &Value) {
+    let base = openapi["servers"][0]["url"]
+        .as_str()
+        .unwrap_or_default()
+        .trim_end_matches('/');
+    let shown: Vec<_> = examples
+        .iter()
+        .filter_map(|example| match &example.kind {
+            Kind::Http { request, answer } | Kind::WebSocket { request, answer, .. } => {
+                let success = answer.word(1).starts_with(['1', '2']);
+                success.then(|| (request.word(0).to_owned(), request.word(1).to_owned()))
+            }
+            Kind::Program { .. } => None,
+        })
+        .collect();
+    for (path, operations) in openapi["paths"].as_object().expect("paths") {
+        let path = if path.starts_with("/api/") {
+            path.clone()
+        } else {
+            format!("{base}{path}")
+        };
+        for method in operations.as_object().expect("operations").keys() {
+            let found = shown
+                .iter()
+                .any(|(m, p)| m.eq_ignore_ascii_case(method) && is_of(p, &path));
+            assert!(found, "no example shows {method} {path}");
+        }
+    }
+}
+
+fn is_of(path: &str, template: &str) -> bool {
+    let path = path.split('?').next().unwrap_or_default();
+    path.split('/').count() == template.split('/').count()
+        && path
+            .split('/')
+            .zip(template.split('/'))
+            .all(|(a, b)| a == b || b.starts_with('{'))
+}
+
+fn program(language: &str) -> String {
+    let found = examples().into_iter().find_map(|example| match example.kind {
+        Kind::Program { language: l, text } if l == language => Some(text),
+        _ => None,
+    });
+    found.expect("API.md has such a program")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_javascript_follows_a_room_through_restarts() {
+    let cluster = Cluster::start(binary(), Backend::Embedded, 1, &[("RESUME_LIMIT", "3")]).await;
+    let account = cluster.replica(0).account("ann").await;
+    programs::javascript(&program("javascript"), cluster.replica(0), &account).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_python_follows_a_room_through_restarts() {
+    let settings = [("RESUME_LIMIT", "3"), ("DRAIN_SECONDS", "1")];
+    let cluster = Cluster::start(binary(), Backend::Embedded, 1, &settings).await;
+    let account = cluster.replica(0).account("ann").await;
+    programs::python(&program("python"), cluster.replica(0), &account).await;
+}
+
+#[test]
+fn a_block_that_nothing_would_run_is_an_error() {
+    for block in [
+        "```ruby\nputs 1\n```",
+        "```http\nGET /\n```",
+        "```http\nGET /\n\nHTTP/1.1 200 OK\n\n{nonsense}\n```",
+        "```http\nGET /\n\nHTTP/1.1 200 OK\n",
+        "```websocket\nGET /\n\nHTTP/1.1 101 Switching Protocols\n```",
+        "```websocket\nGET /\n\nHTTP/1.1 101 Switching Protocols\n\n< {\"type\": \"not an array\"}\n```",
+        "```websocket\nGET /\n\nHTTP/1.1 101 Switching Protocols\n\n> nonsense\n```",
+    ] {
+        assert!(parse(block).is_err(), "{block}");
+    }
+}

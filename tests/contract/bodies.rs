@@ -1,0 +1,213 @@
+//! Bodies that are not what a route wants.
+
+use serde_json::json;
+
+use super::http::{Answer, Api, answer};
+use super::raw::Raw;
+use crate::Site;
+
+suite!(
+    bodies,
+    [],
+    [malformed, content_types, deep, too_large, sound_after_all]
+);
+
+/// The routes with a body, each with its required fields.
+const ROUTES: [(&str, [&str; 2]); 3] = [
+    ("/users", ["username", "secret"]),
+    ("/login", ["username", "secret"]),
+    ("/rooms/bodies/messages", ["text", "nonce"]),
+];
+
+async fn send(api: &Api, path: &str, token: &str, body: impl Into<reqwest::Body>) -> Answer {
+    let request = api
+        .request("POST", path)
+        .bearer_auth(token)
+        .header("Content-Type", "application/json");
+    answer(request.body(body)).await
+}
+
+async fn malformed(site: Site) {
+    let api = Api::of(site.replica());
+    let token = site.replica().account("bodies").await.token;
+    for (path, [a, b]) in ROUTES {
+        let mut bodies: Vec<Vec<u8>> = vec![
+            b"".into(),
+            b" ".into(),
+            b"null".into(),
+            b"42".into(),
+            b"\"text\"".into(),
+            b"[]".into(),
+            b"[\"a\",\"b\"]".into(),
+            b"{}".into(),
+            b"not json".into(),
+            b"{\"".into(),
+            b"{'text': 'single'}".into(),
+            b"\0".into(),
+            b"\xff\xfe{\0}\0".into(),
+            b"username=ann&secret=s".into(),
+        ];
+        let shapes = [
+            r#"{"A": "x", "B": "y""#,
+            r#"{"A": "x", "B": "y"}}"#,
+            r#"{"A": "x", "B": "y"} {"A": "x", "B": "y"}"#,
+            r#"{"A": "x", "B": "y",}"#,
+            r#"{"A": 1, "B": "y"}"#,
+            r#"{"A": true, "B": "y"}"#,
+            r#"{"A": null, "B": "y"}"#,
+            r#"{"A": ["x"], "B": "y"}"#,
+            r#"{"A": {"A": "x"}, "B": "y"}"#,
+            r#"{"A": "x", "B": 1}"#,
+            r#"{"A": "x", "B": {"$gt": ""}}"#,
+            r#"{"B": "y"}"#,
+            r#"{"A": "x", "A": "x", "B": "y"}"#,
+            r#"{"A": "x", "B": "y", "B": "z"}"#,
+            r#"{"A": "x", "\u0041": "x", "B": "y"}"#,
+            r#"{"A": "\ud800", "B": "y"}"#,
+            r#"{"A": "\x", "B": "y"}"#,
+            "{\"A\": \"x\0\", \"B\": \"y\"}",
+            "{\"A\": \"x\ny\", \"B\": \"y\"}",
+            r#"{"A": "x\u0000y", "B": "y"}"#,
+            "\u{feff}{\"A\": \"x\", \"B\": \"y\"}",
+        ];
+        // \u0041 spells the field's own first letter where that is to be tested.
+        let (first, rest) = a.split_at(1);
+        let escape = format!("\\u{:04x}{rest}", first.as_bytes()[0]);
+        bodies.extend(shapes.map(|shape| {
+            shape
+                .replace("\\u0041", &escape)
+                .replace("\"A\"", &format!("\"{a}\""))
+                .replace("\"B\"", &format!("\"{b}\""))
+                .into()
+        }));
+        bodies.push(
+            [
+                b"{\"",
+                a.as_bytes(),
+                b"\": \"\xff\xfe\", \"",
+                b.as_bytes(),
+                b"\": \"y\"}",
+            ]
+            .concat(),
+        );
+        for body in bodies {
+            let about = format!("{path} {}", String::from_utf8_lossy(&body));
+            send(&api, path, &token, body)
+                .await
+                .refused(400, "BAD_BINDING", &about);
+        }
+    }
+}
+
+async fn content_types(site: Site) {
+    let api = Api::of(site.replica());
+    let token = site.replica().account("types").await.token;
+    let body = |n: usize| json!({"username": format!("type {n}"), "secret": "s", "text": "t"}).to_string();
+    for (path, _) in ROUTES {
+        for kind in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "application/jsonp",
+            "nonsense",
+            "multipart/form-data",
+        ] {
+            let request = api
+                .request("POST", path)
+                .bearer_auth(&token)
+                .header("Content-Type", kind);
+            answer(request.body(body(0)))
+                .await
+                .refused(400, "BAD_BINDING", &format!("{path} {kind}"));
+        }
+        let request = api.request("POST", path).bearer_auth(&token);
+        answer(request.body(body(0))).await.refused(
+            400,
+            "BAD_BINDING",
+            &format!("{path} without a content type"),
+        );
+    }
+    for (n, kind) in [
+        "application/json; charset=utf-8",
+        "Application/JSON",
+        "application/json;charset=UTF-8",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let request = api.request("POST", "/users").header("Content-Type", *kind);
+        assert_eq!(answer(request.body(body(n + 1))).await.status, 201, "{kind}");
+    }
+}
+
+async fn deep(site: Site) {
+    let api = Api::of(site.replica());
+    let token = site.replica().account("deep").await.token;
+    let (open, close) = ("[".repeat(10_000), "]".repeat(10_000));
+    let objects = format!("{}1{}", "{\"a\":".repeat(10_000), "}".repeat(10_000));
+    for (path, [a, b]) in ROUTES {
+        for body in [
+            open.clone(),
+            format!("{open}{close}"),
+            objects.clone(),
+            format!(r#"{{"{a}": {open}{close}, "{b}": "y"}}"#),
+            // In a field that would be ignored, too: who skips must not recurse.
+            format!(r#"{{"{a}": "deep", "{b}": "y", "unknown": {open}{close}}}"#),
+            format!(r#"{{"unknown": {objects}, "{a}": "deep", "{b}": "y"}}"#),
+        ] {
+            let got = send(&api, path, &token, body).await;
+            got.refused(400, "BAD_BINDING", &format!("{path} 10,000 deep"));
+        }
+    }
+}
+
+async fn too_large(site: Site) {
+    let account = site.replica().account("large").await;
+    let host = site.replica().base_url().replace("http://", "");
+    let megabytes = 10 * 1024 * 1024;
+    for path in ["/users", "/login", "/rooms/bodies/messages"] {
+        for chunked in [false, true] {
+            let framing = if chunked {
+                "Transfer-Encoding: chunked".into()
+            } else {
+                format!("Content-Length: {megabytes}")
+            };
+            let head = format!(
+                "POST /api/v1{path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {}\r\n\
+                 Content-Type: application/json\r\n{framing}\r\n\r\n",
+                account.token
+            );
+            let mut raw = Raw::connect(site.replica()).await;
+            raw.write(head.as_bytes()).await;
+            let mut sent = 0;
+            let chunk = [
+                if chunked {
+                    b"10000\r\n".to_vec()
+                } else {
+                    Vec::new()
+                },
+                vec![b' '; 65_536],
+            ]
+            .concat();
+            while sent < megabytes {
+                // The server may stop listening once it has answered.
+                if raw.try_write(&chunk).await.is_err() || (chunked && raw.try_write(b"\r\n").await.is_err())
+                {
+                    break;
+                }
+                sent += 65_536;
+            }
+            let head = raw.head().await;
+            let answer = raw.body(&head).await;
+            answer.refused(413, "TOO_LARGE", &format!("{path}, 10 MB, chunked {chunked}"));
+        }
+    }
+}
+
+async fn sound_after_all(site: Site) {
+    let api = Api::of(site.replica());
+    let token = site.replica().account("sound").await.token;
+    // White space around, escapes inside, keys in any order.
+    let body = " \r\n\t{\"nonce\": \"n\", \"te\\u0078t\": \"\\ud83e\\udd80 \\u00e9\", \"more\": [{}]}\n";
+    let message = send(&api, "/rooms/sound/messages", &token, body).await.ok(201);
+    assert_eq!(message["text"], "🦀 é");
+}

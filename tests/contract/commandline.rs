@@ -1,0 +1,257 @@
+//! The command line: settings that are refused, and files that the embedded replica makes.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use testkit::{Backend, Cluster};
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use super::http::Api;
+use crate::binary;
+
+const SECRET: &str = "a secret of this test, long enough for it";
+
+/// The program with these arguments and only these variables; it must end by itself.
+async fn run(args: &[&str], variables: &[(&str, &str)]) -> Output {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = Command::new(binary())
+        .args(args)
+        .env_clear()
+        .envs(variables.iter().copied())
+        .env("LISTEN_ADDR", "127.0.0.1:0")
+        .env("OPS_LISTEN_ADDR", "127.0.0.1:0")
+        .env("DATA_DIR", folder.path())
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let ended = timeout(Duration::from_secs(20), run).await;
+    ended
+        .unwrap_or_else(|_| panic!("{args:?} {variables:?} does not end"))
+        .expect("it runs")
+}
+
+/// It exits with 2, at once, and says what to set: each of these words is in what it says.
+async fn refused(args: &[&str], variables: &[(&str, &str)], words: &[&str]) {
+    let output = run(args, variables).await;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{args:?} {variables:?}: {said}");
+    assert!(
+        !said.contains("panicked") && !said.contains(SECRET) && !said.contains("hidden-word"),
+        "{said}"
+    );
+    for word in words {
+        assert!(
+            said.contains(word),
+            "{args:?} {variables:?} does not speak of {word}: {said}"
+        );
+    }
+}
+
+const DATABASE: (&str, &str) = ("DATABASE_URL", "postgres://nobody:hidden-word@127.0.0.1:1/none");
+const REDIS: (&str, &str) = ("REDIS_URL", "redis://:hidden-word@127.0.0.1:1");
+
+#[tokio::test]
+async fn half_a_cluster_is_refused() {
+    refused(&[], &[DATABASE, ("JWT_SECRET", SECRET)], &["REDIS_URL"]).await;
+    refused(&[], &[REDIS, ("JWT_SECRET", SECRET)], &["DATABASE_URL"]).await;
+    refused(&["serve"], &[DATABASE, REDIS], &["JWT_SECRET"]).await;
+    refused(
+        &["--database-url", DATABASE.1],
+        &[("JWT_SECRET", SECRET)],
+        &["REDIS_URL"],
+    )
+    .await;
+    refused(&["migrate"], &[], &["DATABASE_URL"]).await;
+}
+
+#[tokio::test]
+async fn a_short_secret_is_refused() {
+    refused(
+        &[],
+        &[DATABASE, REDIS, ("JWT_SECRET", "31 bytes are not enough for us!")],
+        &["JWT_SECRET", "32"],
+    )
+    .await;
+    refused(&[], &[("JWT_SECRET", "short")], &["JWT_SECRET", "32"]).await;
+}
+
+#[tokio::test]
+async fn unknown_settings_are_refused() {
+    refused(&["--colour", "blue"], &[], &["--colour"]).await;
+    refused(&["serve", "--listen", "x"], &[], &["--listen"]).await;
+    refused(&["dance"], &[], &["dance"]).await;
+    refused(
+        &[],
+        &[("LIMIT_MESSAGES_PER_MINUTE", "1")],
+        &["LIMIT_MESSAGES_PER_MINUTE"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn values_that_make_no_sense_are_refused() {
+    for (name, value) in [
+        ("DRAIN_SECONDS", "soon"),
+        ("DRAIN_SECONDS", "-1"),
+        ("MESSAGE_MAX_BYTES", "0"),
+        ("TOKEN_TTL_SECONDS", "0"),
+        ("PASSWORD_MIN_BYTES", "2000"),
+        ("LIMIT_MESSAGES_PER_SECOND", "many"),
+        ("HIDE_UNKNOWN_USERS", "perhaps"),
+        ("TRUSTED_PROXIES", "10.0.0.0/99"),
+        ("LOG_FORMAT", "xml"),
+        ("IDLE_SECONDS", "1"),
+    ] {
+        refused(
+            &[],
+            &[(name, value)],
+            &[if name == "IDLE_SECONDS" { name } else { value }],
+        )
+        .await;
+    }
+    refused(
+        &[],
+        &[("DATABASE_URL", "mysql://x/y"), REDIS, ("JWT_SECRET", SECRET)],
+        &["DATABASE_URL", "postgres"],
+    )
+    .await;
+    refused(
+        &[],
+        &[DATABASE, ("REDIS_URL", "http://x"), ("JWT_SECRET", SECRET)],
+        &["REDIS_URL"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_is_said() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("its address").to_string();
+    let output = run(&["--listen-addr", &address], &[]).await;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && said.contains(&address) && !said.contains("panicked"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn help_lists_every_setting() {
+    let output = run(&["--help"], &[]).await;
+    assert!(output.status.success());
+    let help = String::from_utf8_lossy(&output.stdout);
+    for (name, default) in [
+        ("LISTEN_ADDR", "0.0.0.0:8080"),
+        ("OPS_LISTEN_ADDR", "127.0.0.1:9090"),
+        ("DATA_DIR", "./data"),
+        ("DATABASE_URL", ""),
+        ("DATABASE_POOL", "10"),
+        ("REDIS_URL", ""),
+        ("RELAY_PREFIX", "chat"),
+        ("JWT_SECRET", ""),
+        ("TOKEN_TTL_SECONDS", "86400"),
+        ("DRAIN_SECONDS", "20"),
+        ("PASSWORD_MIN_BYTES", "1"),
+        ("PASSWORD_WORKERS", ""),
+        ("PASSWORD_QUEUE", "64"),
+        ("HIDE_UNKNOWN_USERS", "false"),
+        ("MESSAGE_MAX_BYTES", "4096"),
+        ("RESUME_LIMIT", "10000"),
+        ("ALLOWED_ORIGINS", ""),
+        ("TRUSTED_PROXIES", ""),
+        ("LOG_FORMAT", "pretty"),
+        ("RUST_LOG", "info"),
+        ("PING_SECONDS", "25"),
+        ("IDLE_SECONDS", "60"),
+        ("SLOW_SECONDS", "30"),
+        ("HEAD_CHECK_MS", "1000"),
+        ("ROOM_LINGER_SECONDS", "30"),
+        ("WARM_LOG_MESSAGES", "512"),
+        ("WARM_LOG_BYTES", "1048576"),
+        ("JOURNAL_QUEUE", "8192"),
+        ("JOURNAL_BATCH", "512"),
+        ("LIMIT_MESSAGES_PER_SECOND", "20"),
+        ("LIMIT_SIGNUPS_PER_MINUTE", "60"),
+        ("LIMIT_LOGINS_PER_MINUTE", "120"),
+        ("LIMIT_REQUESTS_PER_SECOND", "100"),
+        ("LIMIT_SESSIONS_PER_ADDRESS", "1000"),
+        ("LIMIT_SESSIONS_PER_USER", "100"),
+    ] {
+        let flag = format!("--{}", name.to_lowercase().replace('_', "-"));
+        assert!(help.contains(&flag), "{flag} is not in --help");
+        assert!(help.contains(&format!("[env: {name}")), "{name} is not in --help");
+        assert!(
+            default.is_empty() || help.contains(&format!("[default: {default}]")),
+            "{name}'s default {default}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn help_shows_no_secret() {
+    let output = run(&["--help"], &[DATABASE, REDIS, ("JWT_SECRET", SECRET)]).await;
+    let help = String::from_utf8_lossy(&output.stdout);
+    assert!(!help.contains(SECRET) && !help.contains("hidden-word"), "{help}");
+}
+
+#[tokio::test]
+async fn the_description_can_be_printed() {
+    let output = run(&["openapi"], &[]).await;
+    assert!(output.status.success());
+    let spec: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert!(spec["paths"].as_object().is_some_and(|paths| paths.len() >= 5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_signing_key_is_made_once_and_kept_private() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("made/by/itself");
+    let settings = [("DATA_DIR", data.to_str().expect("text")), ("JWT_SECRET", "")];
+    let cluster = Cluster::start(binary(), Backend::Embedded, 1, &settings).await;
+    let replica = cluster.replica(0);
+    let account = replica.account("kept").await;
+    assert_modes(&data);
+    replica.terminate().await;
+    assert!(replica.wait().await.success());
+    replica.start_again().await;
+    // The account and its token are as good as before.
+    let me = Api::of(replica).me(&account.token).await.ok(200);
+    assert_eq!(me["username"], account.username.as_str());
+    assert_modes(&data);
+}
+
+/// Some file holds the key; nothing in the folder is open to others.
+fn assert_modes(folder: &Path) {
+    let mut keys = 0;
+    for entry in std::fs::read_dir(folder).expect("the data folder") {
+        let entry = entry.expect("an entry");
+        let mode = entry.metadata().expect("its mode").permissions().mode() & 0o777;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.contains("key") || name.contains("jwt") || name.contains("secret") {
+            assert_eq!(mode, 0o600, "{name}");
+            keys += 1;
+        }
+    }
+    assert_eq!(keys, 1, "one file with the key");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_schema_is_refused() {
+    let cluster = Cluster::start(binary(), Backend::Clustered, 1, &[]).await;
+    // The database's last migration has not been made, as far as it knows.
+    cluster
+        .sql("DELETE FROM seaql_migrations WHERE version = (SELECT max(version) FROM seaql_migrations)")
+        .await;
+    let cluster_of = [
+        ("DATABASE_URL", cluster.database_url()),
+        ("REDIS_URL", cluster.redis_url()),
+        ("JWT_SECRET", SECRET),
+    ];
+    let output = run(&["serve"], &cluster_of).await;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("migrate") && !said.contains("panicked"), "{said}");
+}

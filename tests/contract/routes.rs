@@ -1,0 +1,140 @@
+//! What is no route, what is no method, and the pages beside the API.
+
+use serde_json::Value;
+
+use super::http::{Api, answer};
+use super::raw::Raw;
+use crate::Site;
+
+suite!(
+    routes,
+    [],
+    [not_found, not_allowed, described, pages, nonsense_is_no_http]
+);
+
+async fn not_found(site: Site) {
+    let api = Api::of(site.replica());
+    for path in [
+        "",
+        "/",
+        "/nowhere",
+        "/users/1",
+        "/users/me/more",
+        "/rooms",
+        "/rooms/a",
+        "/rooms/a/messages/1",
+        "/rooms/a/b/messages",
+    ] {
+        for method in ["GET", "POST", "DELETE"] {
+            answer(api.request(method, path))
+                .await
+                .refused(404, "NOT_FOUND", &format!("{method} {path}"));
+        }
+    }
+}
+
+async fn not_allowed(site: Site) {
+    let api = Api::of(site.replica());
+    for (path, allowed) in [
+        ("/users", "POST"),
+        ("/login", "POST"),
+        ("/users/me", "GET"),
+        ("/rooms/a/messages", "GET, POST"),
+        ("/rooms/a/messages/ws", "GET"),
+    ] {
+        for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
+            if allowed.contains(method) {
+                continue;
+            }
+            let answer = answer(api.request(method, path)).await;
+            answer.refused(405, "METHOD_NOT_ALLOWED", &format!("{method} {path}"));
+            let mut said: Vec<_> = answer.header("allow").unwrap_or_default().split(", ").collect();
+            said.retain(|method| *method != "HEAD" && *method != "OPTIONS");
+            said.sort_unstable();
+            assert_eq!(said.join(", "), allowed, "Allow of {path}");
+        }
+    }
+}
+
+async fn described(site: Site) {
+    let api = Api::of(site.replica());
+    let spec: Value = api
+        .request("GET", "/openapi.json")
+        .send()
+        .await
+        .expect("an answer")
+        .json()
+        .await
+        .expect("JSON");
+    assert!(
+        spec["openapi"]
+            .as_str()
+            .is_some_and(|version| version.starts_with("3.")),
+        "{spec}"
+    );
+    let paths = spec["paths"].as_object().expect("paths");
+    for (path, methods) in [
+        ("/users", vec!["post"]),
+        ("/login", vec!["post"]),
+        ("/users/me", vec!["get"]),
+        ("/rooms/{room}/messages", vec!["get", "post"]),
+        ("/rooms/{room}/messages/ws", vec!["get"]),
+    ] {
+        let (_, operations) = paths
+            .iter()
+            .find(|(known, _)| known.ends_with(path))
+            .expect("the path is listed");
+        for method in methods {
+            let operation = &operations[method];
+            assert!(
+                operation["responses"]
+                    .as_object()
+                    .is_some_and(|all| !all.is_empty()),
+                "{method} {path}: {operations}"
+            );
+        }
+    }
+}
+
+async fn pages(site: Site) {
+    let client = reqwest::Client::new();
+    for (path, kind) in [
+        ("/", "text/html"),
+        ("/app.css", "text/css"),
+        ("/app.js", "javascript"),
+        ("/api/v1/docs", "text/html"),
+    ] {
+        let answer = client
+            .get(format!("{}{path}", site.replica().base_url()))
+            .send()
+            .await
+            .expect("an answer");
+        assert_eq!(answer.status(), 200, "{path}");
+        let said = answer.headers()["content-type"]
+            .to_str()
+            .expect("text")
+            .to_owned();
+        assert!(said.contains(kind), "{path} is {said}");
+    }
+}
+
+async fn nonsense_is_no_http(site: Site) {
+    for nonsense in [
+        &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], // a TLS hello
+        b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /api/v1/users/me HTTP/1.1\r\nHost: x\r\nA\0B: c\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ] {
+        let mut raw = Raw::connect(site.replica()).await;
+        raw.write(nonsense).await;
+        raw.ended().await;
+    }
+    let mut raw = Raw::connect(site.replica()).await;
+    let long = format!(
+        "GET /api/v1/users/me HTTP/1.1\r\nHost: x\r\nA: {}\r\n\r\n",
+        "a".repeat(1_000_000)
+    );
+    let _ = raw.try_write(long.as_bytes()).await;
+    raw.ended().await;
+}
