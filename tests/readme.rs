@@ -1,0 +1,75 @@
+//! The README's table of settings says what `--help` says.
+#![cfg(test)]
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+/// Each setting with its default, empty where there is none.
+type Settings = BTreeMap<String, String>;
+
+/// From clap's `[env: NAME=] [default: value]`.
+fn settings_in_help() -> Settings {
+    let help = Command::new(env!("CARGO_BIN_EXE_chat-gateway"))
+        .arg("--help")
+        .env_clear()
+        .output()
+        .expect("the binary runs");
+    assert!(help.status.success());
+    let text = String::from_utf8(help.stdout).expect("help is UTF-8");
+    // It is wrapped at the width of a terminal, which may be inside the brackets.
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    text.split("[env: ")
+        .skip(1)
+        .map(|chunk| {
+            let name = chunk.split(['=', ']']).next().unwrap_or_default();
+            let default = chunk
+                .split_once("[default: ")
+                .and_then(|(_, rest)| rest.split(']').next());
+            (name.to_owned(), default.unwrap_or_default().to_owned())
+        })
+        .collect()
+}
+
+/// From rows like "| `NAME` | default | what it is |".
+fn settings_in_readme() -> Settings {
+    include_str!("../README.md")
+        .lines()
+        .filter_map(|line| {
+            let mut cells = line.trim_matches('|').split('|').map(str::trim);
+            let name = cells.next()?.strip_prefix('`')?.strip_suffix('`')?;
+            let default = cells.next()?;
+            let is_setting = name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+            is_setting.then(|| (name.to_owned(), default.to_owned()))
+        })
+        .collect()
+}
+
+#[test]
+fn the_table_of_settings_is_what_help_lists() {
+    let (help, readme) = (settings_in_help(), settings_in_readme());
+    assert!(
+        help.len() > 20,
+        "found {} settings in --help: has its format changed?",
+        help.len()
+    );
+    assert_eq!(readme, help, "left: README.md, right: --help");
+}
+
+#[test]
+fn every_file_that_the_readme_links_is_there() {
+    let readme = include_str!("../README.md");
+    for link in readme
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next())
+    {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(link);
+        assert!(
+            link.starts_with("http") || path.exists(),
+            "README.md links {link}, which is not there"
+        );
+    }
+    for command in ["tests/run", "deploy/three-replicas", "deploy/compose.yaml"] {
+        assert!(readme.contains(command), "README.md does not tell of {command}");
+    }
+}
