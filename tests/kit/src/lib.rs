@@ -1,1 +1,25 @@
-//! Starts real servers for tests.
+//! Starts the real thing for tests: Postgres, Redis and replicas of the binary on free ports, and talks to them
+//! over the real wire.
+//!
+//! [`Cluster::start`] gives a test its own database, its own Redis and its replicas; [`Replica`] is one process
+//! that can be killed and started again; [`Client`] is one WebSocket; [`ResumingClient`] reconnects for ever, as
+//! the API tells client developers to. Whatever is started ends with the test process, however that ends.
+//!
+//! Everything here panics with an explanation when it cannot do its work: the caller is a test.
+
+mod client;
+mod cluster;
+mod postgres;
+mod process;
+mod redis;
+mod replica;
+mod resuming;
+mod sql;
+
+pub use client::{Client, ConnectError, Ended, Event};
+pub use cluster::{Backend, Cluster, Options};
+pub use process::{free_port, until};
+pub use redis::RedisServer;
+pub use replica::{Account, Answer, Replica, Target};
+pub use resuming::{ResumingClient, Seen};
+pub use sql::SqlSession;

@@ -1,0 +1,185 @@
+//! Child processes that cannot outlive the test process, the folder they live in, and the ports they listen on.
+
+use std::{
+    fs,
+    future::Future,
+    io::{self, Read, Seek, SeekFrom},
+    net::TcpListener,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        Mutex, OnceLock,
+        atomic::{AtomicU32, Ordering},
+        mpsc,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How long anything may take to start: generous, because CI machines are slow and shared.
+pub(crate) const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// Waits until `condition` holds, asking every 20 ms; panics after `limit` naming what did not happen.
+pub async fn until<F, Fut>(what: &str, limit: Duration, mut condition: F)
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = bool>,
+{
+    let deadline = Instant::now() + limit;
+    while !condition().await {
+        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A command whose process is sent `signal` when the test process ends, however it ends.
+///
+/// The kernel sends it when the *thread* that forked ends, so all forks go through one thread that never does.
+pub(crate) fn bound_to_us(program: &Path, signal: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command
+        .arg(format!("--pdeathsig={signal}"))
+        .arg("--")
+        .arg(program);
+    isolated(&mut command);
+    command
+}
+
+/// Clears the environment but for what a process needs to run at all.
+pub(crate) fn isolated(command: &mut Command) {
+    command.env_clear();
+    for name in ["PATH", "HOME", "TMPDIR", "LLVM_PROFILE_FILE"] {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    // A group of its own: Ctrl-C in a terminal reaches the test process, and by its end the children.
+    command.env("LC_ALL", "C.UTF-8").process_group(0);
+}
+
+type Fork = (Command, mpsc::SyncSender<io::Result<Child>>);
+
+/// Spawns from the one thread that lives as long as the process.
+pub(crate) fn spawn(command: Command) -> io::Result<Child> {
+    static FORKS: OnceLock<Mutex<mpsc::Sender<Fork>>> = OnceLock::new();
+    let forks = FORKS.get_or_init(|| {
+        let (sender, receiver) = mpsc::channel::<Fork>();
+        thread::Builder::new()
+            .name("testkit-spawner".into())
+            .spawn(move || {
+                for (mut command, answer) in receiver {
+                    let _ = answer.send(command.spawn());
+                }
+            })
+            .expect("a thread");
+        Mutex::new(sender)
+    });
+    let (answer, result) = mpsc::sync_channel(1);
+    forks
+        .lock()
+        .unwrap_or_else(|e| e.into_inner())
+        .send((command, answer))
+        .expect("the spawner lives");
+    result.recv().expect("the spawner answers")
+}
+
+/// Runs a command to its end, off the async threads; panics with its stderr when it fails.
+pub(crate) async fn run(what: String, mut command: Command) -> String {
+    tokio::task::spawn_blocking(move || {
+        command.stdin(Stdio::null());
+        let output = command
+            .output()
+            .unwrap_or_else(|e| panic!("{what}: cannot start: {e}"));
+        let stdout = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success(),
+            "{what}: {}\n{stdout}\n{stderr}",
+            output.status
+        );
+        stdout
+    })
+    .await
+    .expect("no panic")
+}
+
+/// Stops Postgres (which runs as another user) and removes the folder once standard input ends, which is when the
+/// test process has ended. It ignores the signals that a terminal sends to everybody.
+const WATCHDOG: &str = r#"
+trap '' INT TERM HUP QUIT
+cat >/dev/null
+running() { ls "$0"/*/data/postmaster.pid 2>/dev/null; }
+for file in $(running); do kill -QUIT "$(head -n 1 "$file")" 2>/dev/null; done
+tries=0
+while [ -n "$(running)" ] && [ "$tries" -lt 50 ]; do tries=$((tries + 1)); sleep 0.1; done
+[ -n "$KEEP" ] || rm -rf "$0"
+"#;
+
+/// The folder of everything this test process starts. TESTKIT_KEEP=1 leaves it for looking at the logs.
+pub(crate) fn scratch() -> &'static Path {
+    static SCRATCH: OnceLock<(PathBuf, Mutex<Child>)> = OnceLock::new();
+    let (path, _) = SCRATCH.get_or_init(|| {
+        let path = tempfile::Builder::new()
+            .prefix("testkit-")
+            // Postgres, as another user, has to get through.
+            .permissions(fs::Permissions::from_mode(0o755))
+            .tempdir()
+            .expect("a temporary folder")
+            .keep();
+        let mut watchdog = Command::new("sh");
+        isolated(&mut watchdog);
+        watchdog.arg("-c").arg(WATCHDOG).arg(&path);
+        if std::env::var_os("TESTKIT_KEEP").is_some() {
+            eprintln!("testkit keeps {}", path.display());
+            watchdog.env("KEEP", "1");
+        }
+        watchdog
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        // Held for its end of the pipe.
+        (path, Mutex::new(spawn(watchdog).expect("sh starts")))
+    });
+    path
+}
+
+/// A number for names that are unique in this process.
+pub(crate) fn serial() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// A port that nobody listens on, below the range from which the kernel takes ports for outgoing connections: a
+/// client must not sit on the port of a replica that is about to be started again.
+pub fn free_port() -> u16 {
+    const LOW: u32 = 12_000;
+    const COUNT: u32 = 20_000;
+    static NEXT: OnceLock<AtomicU32> = OnceLock::new();
+    // Test processes that run side by side begin far from each other.
+    let next = NEXT.get_or_init(|| AtomicU32::new(std::process::id().wrapping_mul(7_919) % COUNT));
+    for _ in 0..COUNT {
+        let port = (LOW + next.fetch_add(1, Ordering::Relaxed) % COUNT) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no free port");
+}
+
+/// The last lines of a log file, for a failure's message.
+pub(crate) fn tail(path: &Path) -> String {
+    const BYTES: u64 = 8 << 10;
+    let Ok(mut file) = fs::File::open(path) else {
+        return format!("(no log at {})", path.display());
+    };
+    let length = file.metadata().map_or(0, |m| m.len());
+    let mut bytes = Vec::new();
+    let _ = file.seek(SeekFrom::Start(length.saturating_sub(BYTES)));
+    let _ = file.read_to_end(&mut bytes);
+    format!(
+        "--- end of {}\n{}",
+        path.display(),
+        String::from_utf8_lossy(&bytes)
+    )
+}
