@@ -10,9 +10,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::http::Api;
-use crate::binary;
-
-const SECRET: &str = "a secret of this test, long enough for it";
+use crate::{SECRET, binary};
 
 /// The program with these arguments and only these variables; it must end by itself.
 async fn run(args: &[&str], variables: &[(&str, &str)]) -> Output {
@@ -247,7 +245,7 @@ async fn an_old_schema_is_refused() {
         .await;
     let cluster_of = [
         ("DATABASE_URL", cluster.database_url()),
-        ("REDIS_URL", cluster.redis_url()),
+        ("REDIS_URL", &cluster.redis_url()),
         ("JWT_SECRET", SECRET),
     ];
     let output = run(&["serve"], &cluster_of).await;
