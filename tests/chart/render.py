@@ -1,5 +1,6 @@
 """Renders the chart with the real helm, and knows what `chat-gateway --help` lists."""
 
+import json
 import os
 import pathlib
 import re
@@ -26,7 +27,7 @@ def render(values=None, files=(), kube_version="1.33.0"):
     for file in files:
         command += ["--values", str(CHART / file)]
     command += ["--values", "-"]
-    run = subprocess.run(command, input=yaml.safe_dump(values or {}), capture_output=True, text=True, check=False)
+    run = subprocess.run(command, input=json.dumps(values or {}), capture_output=True, text=True, check=False)
     if run.returncode:
         raise RenderError(run.stderr)
     return [manifest for manifest in yaml.safe_load_all(run.stdout) if manifest]

@@ -1,5 +1,6 @@
 """What the chart renders is valid, restricted, and fits together, over a matrix of options."""
 
+import functools
 import unittest
 
 import kubernetes_validate
@@ -63,87 +64,94 @@ CUSTOM = {"HTTPRoute", "ServiceMonitor"}
 KUBE_VERSIONS = [f"1.{minor}" for minor in range(30, 38)]
 
 
+def on_each(test):
+    """Runs a test on every rendering and names the ones on which it fails."""
+
+    @functools.wraps(test)
+    def on_all(self):
+        for name, manifests in self.rendered.items():
+            with self.subTest(name):
+                test(self, manifests)
+
+    return on_all
+
+
 class Manifests(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.rendered = {name: render(values) for name, values in MATRIX.items()}
         cls.rendered |= {file: render(files=[file]) for file in FILES}
 
-    def each(self):
-        for name, manifests in self.rendered.items():
-            with self.subTest(name):
-                yield manifests
+    @on_each
+    def test_they_are_valid_in_every_supported_kubernetes(self, manifests):
+        for manifest in manifests:
+            if manifest["kind"] not in CUSTOM:
+                for version in KUBE_VERSIONS:
+                    kubernetes_validate.validate(manifest, version, strict=True)
 
-    def test_they_are_valid_in_every_supported_kubernetes(self):
-        for manifests in self.each():
-            for manifest in manifests:
-                if manifest["kind"] not in CUSTOM:
-                    for version in KUBE_VERSIONS:
-                        kubernetes_validate.validate(manifest, version, strict=True)
+    @on_each
+    def test_every_pod_meets_the_restricted_pod_security_standard(self, manifests):
+        for name, _, spec in pods(manifests):
+            self.assertEqual(spec["securityContext"]["seccompProfile"], {"type": "RuntimeDefault"}, name)
+            self.assertIs(spec["securityContext"]["runAsNonRoot"], True, name)
+            self.assertGreater(spec["securityContext"]["runAsUser"], 0, name)
+            self.assertIs(spec["automountServiceAccountToken"], False, name)
+            for forbidden in ("hostNetwork", "hostPID", "hostIPC"):
+                self.assertNotIn(forbidden, spec, name)
+            allowed = {"configMap", "emptyDir", "persistentVolumeClaim", "projected", "secret"}
+            for volume in spec.get("volumes", []):
+                self.assertLessEqual(set(volume) - {"name"}, allowed, name)
+            for container in spec["containers"] + spec.get("initContainers", []):
+                security = container["securityContext"]
+                self.assertIs(security["allowPrivilegeEscalation"], False, name)
+                self.assertIs(security["readOnlyRootFilesystem"], True, name)
+                self.assertEqual(security["capabilities"], {"drop": ["ALL"]}, name)
+                self.assertNotIn("hostPort", str(container.get("ports")), name)
+                self.assertIn("memory", container["resources"]["limits"], name)
 
-    def test_every_pod_meets_the_restricted_pod_security_standard(self):
-        for manifests in self.each():
-            for name, _, spec in pods(manifests):
-                self.assertEqual(spec["securityContext"]["seccompProfile"], {"type": "RuntimeDefault"}, name)
-                self.assertIs(spec["securityContext"]["runAsNonRoot"], True, name)
-                self.assertGreater(spec["securityContext"]["runAsUser"], 0, name)
-                self.assertIs(spec["automountServiceAccountToken"], False, name)
-                for forbidden in ("hostNetwork", "hostPID", "hostIPC"):
-                    self.assertNotIn(forbidden, spec, name)
-                allowed = {"configMap", "emptyDir", "persistentVolumeClaim", "projected", "secret"}
-                for volume in spec.get("volumes", []):
-                    self.assertLessEqual(set(volume) - {"name"}, allowed, name)
-                for container in spec["containers"] + spec.get("initContainers", []):
-                    security = container["securityContext"]
-                    self.assertIs(security["allowPrivilegeEscalation"], False, name)
-                    self.assertIs(security["readOnlyRootFilesystem"], True, name)
-                    self.assertEqual(security["capabilities"], {"drop": ["ALL"]}, name)
-                    self.assertNotIn("hostPort", str(container.get("ports")), name)
-                    self.assertIn("memory", container["resources"]["limits"], name)
+    @on_each
+    def test_the_grace_period_covers_the_drain(self, manifests):
+        spec = of_kind(manifests, "Deployment")["spec"]
+        pod = spec["template"]["spec"]
+        container = pod["containers"][0]
+        drain = int(next(env["value"] for env in container["env"] if env["name"] == "DRAIN_SECONDS"))
+        pre_stop = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+        # Fifteen: the last commit, the flush of the telemetry, the process' own deadline.
+        self.assertGreaterEqual(pod["terminationGracePeriodSeconds"], pre_stop + drain + 15)
+        self.assertGreater(spec["progressDeadlineSeconds"], pod["terminationGracePeriodSeconds"])
+        # A balancer that asks the readiness hears of it before the replica stops to accept.
+        readiness = container["readinessProbe"]
+        if pre_stop:
+            self.assertGreaterEqual(pre_stop, readiness["periodSeconds"] * readiness["failureThreshold"])
+        for probe in ("startupProbe", "livenessProbe"):
+            self.assertEqual(container[probe]["httpGet"], {"path": "/healthz", "port": "ops"})
 
-    def test_the_grace_period_covers_the_drain(self):
-        for manifests in self.each():
-            spec = of_kind(manifests, "Deployment")["spec"]
-            pod = spec["template"]["spec"]
-            container = pod["containers"][0]
-            drain = int(next(env["value"] for env in container["env"] if env["name"] == "DRAIN_SECONDS"))
-            pre_stop = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
-            # Fifteen: the last commit, the flush of the telemetry, the process' own deadline.
-            self.assertGreaterEqual(pod["terminationGracePeriodSeconds"], pre_stop + drain + 15)
-            self.assertGreater(spec["progressDeadlineSeconds"], pod["terminationGracePeriodSeconds"])
-            # A balancer that asks the readiness hears of it before the replica stops to accept.
-            readiness = container["readinessProbe"]
-            if pre_stop:
-                self.assertGreaterEqual(pre_stop, readiness["periodSeconds"] * readiness["failureThreshold"])
-            for probe in ("startupProbe", "livenessProbe"):
-                self.assertEqual(container[probe]["httpGet"], {"path": "/healthz", "port": "ops"})
+    @on_each
+    def test_selectors_and_ports_meet_what_they_mean(self, manifests):
+        deployment = of_kind(manifests, "Deployment")
+        labels = deployment["spec"]["template"]["metadata"]["labels"]
+        ports = {port["name"] for port in deployment["spec"]["template"]["spec"]["containers"][0]["ports"]}
+        self.assertLessEqual(deployment["spec"]["selector"]["matchLabels"].items(), labels.items())
+        for service in (m for m in manifests if m["kind"] == "Service"):
+            self.assertLessEqual(service["spec"]["selector"].items(), labels.items())
+            self.assertLessEqual({port["targetPort"] for port in service["spec"]["ports"]}, ports)
+            for name, other, _ in pods(manifests):
+                if not name.startswith("Deployment"):
+                    self.assertFalse(service["spec"]["selector"].items() <= other.items(), name)
+        for monitor in (m for m in manifests if m["kind"] == "ServiceMonitor"):
+            ops = of_kind(manifests, "Service", "-ops")
+            wanted = monitor["spec"]["selector"]["matchLabels"].items()
+            self.assertLessEqual(wanted, ops["metadata"]["labels"].items())
+            self.assertFalse(wanted <= of_kind(manifests, "Service", "gateway")["metadata"]["labels"].items())
+        for manifest in manifests:
+            self.assertLessEqual(len(manifest["metadata"]["name"]), 63)
 
-    def test_selectors_and_ports_meet_what_they_mean(self):
-        for manifests in self.each():
-            deployment = of_kind(manifests, "Deployment")
-            labels = deployment["spec"]["template"]["metadata"]["labels"]
-            ports = {port["name"] for port in deployment["spec"]["template"]["spec"]["containers"][0]["ports"]}
-            self.assertLessEqual(deployment["spec"]["selector"]["matchLabels"].items(), labels.items())
-            for service in (m for m in manifests if m["kind"] == "Service"):
-                self.assertLessEqual(service["spec"]["selector"].items(), labels.items())
-                self.assertLessEqual({port["targetPort"] for port in service["spec"]["ports"]}, ports)
-                for name, other, _ in pods(manifests):
-                    if not name.startswith("Deployment"):
-                        self.assertFalse(service["spec"]["selector"].items() <= other.items(), name)
-            for monitor in (m for m in manifests if m["kind"] == "ServiceMonitor"):
-                ops = of_kind(manifests, "Service", "-ops")
-                wanted = monitor["spec"]["selector"]["matchLabels"].items()
-                self.assertLessEqual(wanted, ops["metadata"]["labels"].items())
-                self.assertFalse(wanted <= of_kind(manifests, "Service", "gateway")["metadata"]["labels"].items())
-            for manifest in manifests:
-                self.assertLessEqual(len(manifest["metadata"]["name"]), 63)
-
-    def test_every_volume_is_mounted_and_every_mount_has_a_volume(self):
-        for manifests in self.each():
-            for name, _, spec in pods(manifests):
-                volumes = {volume["name"] for volume in spec.get("volumes", [])}
-                for container in spec["containers"]:
-                    self.assertEqual({m["name"] for m in container.get("volumeMounts", [])}, volumes, name)
+    @on_each
+    def test_every_volume_is_mounted_and_every_mount_has_a_volume(self, manifests):
+        for name, _, spec in pods(manifests):
+            volumes = {volume["name"] for volume in spec.get("volumes", [])}
+            for container in spec["containers"]:
+                self.assertEqual({m["name"] for m in container.get("volumeMounts", [])}, volumes, name)
 
     def test_a_secret_that_is_referred_to_is_made_before_it_is_needed(self):
         for name in ("clustered, inline", "everything, inline", "long names"):
@@ -158,19 +166,19 @@ class Manifests(unittest.TestCase):
                         is_hook = "helm.sh/hook" in secret["metadata"].get("annotations", {})
                         self.assertEqual(is_hook, pod.startswith("Job"), pod)
 
-    def test_a_lone_replica_is_replaced_and_many_are_rolled(self):
-        for manifests in self.each():
-            spec = of_kind(manifests, "Deployment")["spec"]
-            env = {env["name"] for env in spec["template"]["spec"]["containers"][0]["env"]}
-            clustered = "DATABASE_URL" in env
-            self.assertEqual("REDIS_URL" in env, clustered)
-            self.assertEqual("JWT_SECRET" in env, clustered)
-            self.assertEqual("DATA_DIR" in env, not clustered)
-            self.assertEqual(spec["strategy"]["type"], "RollingUpdate" if clustered else "Recreate")
-            scaled = any(m["kind"] == "HorizontalPodAutoscaler" for m in manifests)
-            self.assertEqual("replicas" in spec, not scaled)
-            many = scaled or spec["replicas"] > 1
-            self.assertEqual(any(m["kind"] == "PodDisruptionBudget" for m in manifests), many)
+    @on_each
+    def test_a_lone_replica_is_replaced_and_many_are_rolled(self, manifests):
+        spec = of_kind(manifests, "Deployment")["spec"]
+        env = {env["name"] for env in spec["template"]["spec"]["containers"][0]["env"]}
+        clustered = "DATABASE_URL" in env
+        self.assertEqual("REDIS_URL" in env, clustered)
+        self.assertEqual("JWT_SECRET" in env, clustered)
+        self.assertEqual("DATA_DIR" in env, not clustered)
+        self.assertEqual(spec["strategy"]["type"], "RollingUpdate" if clustered else "Recreate")
+        scaled = any(m["kind"] == "HorizontalPodAutoscaler" for m in manifests)
+        self.assertEqual("replicas" in spec, not scaled)
+        many = scaled or spec["replicas"] > 1
+        self.assertEqual(any(m["kind"] == "PodDisruptionBudget" for m in manifests), many)
 
     def test_numbers_are_written_as_people_write_them(self):
         manifests = self.rendered["everything"]
