@@ -56,6 +56,9 @@ pub fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_chat-gateway"))
 }
 
+/// What the replicas of the suites sign with, so that a check can sign, too.
+pub const SECRET: &str = "the key of these tests, long enough for a replica to take it";
+
 /// What a check gets: a cluster of one replica.
 #[derive(Clone)]
 pub struct Site {
@@ -81,7 +84,8 @@ fn check<F: Future<Output = ()> + Send + 'static>(check: impl FnOnce(Site) -> F 
 
 /// Runs the checks on one replica; then the replica must still be well, and must not have panicked.
 async fn run(backend: Backend, settings: &[(&str, &str)], checks: Vec<(&'static str, Check)>) {
-    let cluster = Arc::new(Cluster::start(binary(), backend, 1, settings).await);
+    let settings = [settings, &[("JWT_SECRET", SECRET)]].concat();
+    let cluster = Arc::new(Cluster::start(binary(), backend, 1, &settings).await);
     let site = Site { cluster, backend };
     let mut running = JoinSet::new();
     let mut names = HashMap::new();

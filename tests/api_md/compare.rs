@@ -70,6 +70,9 @@ fn check_session(answer: &Head, steps: &[Step], got: &Transcript, names: &mut Na
     if got.answer.header("sec-websocket-protocol").is_some() != offered {
         return Err(format!("the subprotocol of {:?}", got.answer));
     }
+    if steps.is_empty() {
+        return Ok(());
+    }
     let shown = runs(steps);
     if shown.len() != got.received.len() {
         return Err(format!(

@@ -10,9 +10,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::http::Api;
-use crate::binary;
-
-const SECRET: &str = "a secret of this test, long enough for it";
+use crate::{SECRET, binary};
 
 /// The program with these arguments and only these variables; it must end by itself.
 async fn run(args: &[&str], variables: &[(&str, &str)]) -> Output {
@@ -142,7 +140,11 @@ async fn an_address_that_is_taken_is_said() {
 async fn help_lists_every_setting() {
     let output = run(&["--help"], &[]).await;
     assert!(output.status.success());
-    let help = String::from_utf8_lossy(&output.stdout);
+    // Without the breaks of long lines.
+    let help = String::from_utf8_lossy(&output.stdout)
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
     for (name, default) in [
         ("LISTEN_ADDR", "0.0.0.0:8080"),
         ("OPS_LISTEN_ADDR", "127.0.0.1:9090"),
@@ -247,7 +249,7 @@ async fn an_old_schema_is_refused() {
         .await;
     let cluster_of = [
         ("DATABASE_URL", cluster.database_url()),
-        ("REDIS_URL", cluster.redis_url()),
+        ("REDIS_URL", &cluster.redis_url()),
         ("JWT_SECRET", SECRET),
     ];
     let output = run(&["serve"], &cluster_of).await;

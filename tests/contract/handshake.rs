@@ -54,6 +54,13 @@ async fn tokens(site: Site) {
             "{more:?}"
         );
     }
+    // Without a token among them: anonymous.
+    let mut raw = Raw::connect(site.replica()).await;
+    raw.write(handshake(site.replica(), "handshake", "", &[(protocol, "chat.v1")]).as_bytes())
+        .await;
+    let head = raw.head().await;
+    assert_eq!((head.status, head.header(protocol)), (101, Some("chat.v1")));
+    assert_eq!(raw.event().await["user"], Value::Null);
     let (head, _) = ask(&site, &[]).await;
     assert_eq!((head.status, head.header(protocol)), (101, None));
     // RFC 6455's own example of a key and what it is answered.

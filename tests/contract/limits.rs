@@ -12,7 +12,12 @@ use crate::Site;
 suite!(
     message_rate,
     [("LIMIT_MESSAGES_PER_SECOND", "2")],
-    [too_fast, far_too_fast, each_session_has_its_own]
+    [
+        too_fast,
+        far_too_fast,
+        each_session_has_its_own,
+        too_fast_over_http
+    ]
 );
 suite!(
     login_rate,
@@ -109,6 +114,26 @@ async fn each_session_has_its_own(site: Site) {
             raw.event_of("ack").await;
         }
     }
+}
+
+async fn too_fast_over_http(site: Site) {
+    let api = Api::of(site.replica());
+    let account = site.replica().account("poster").await;
+    let mut refused = 0;
+    for n in 0..20 {
+        let answer = api
+            .post_as(
+                &account,
+                "/rooms/poster/messages",
+                &json!({"text": n.to_string()}),
+            )
+            .await;
+        if answer.status != 201 {
+            answer.refused(429, "RATE_LIMITED", "a message over HTTP");
+            refused += 1;
+        }
+    }
+    assert!(refused >= 10, "2 a second, and 20 were tried: {refused} refused");
 }
 
 async fn logins(site: Site) {
@@ -312,9 +337,7 @@ async fn messages(site: Site) {
         answer(request.json(&json!({"text": text}))).await
     };
     publish("1234567890").await.ok(201);
-    publish("12345678901")
-        .await
-        .refused(413, "TEXT_TOO_LONG", "11 bytes");
+    publish("12345678901").await.refused(413, "TOO_LARGE", "11 bytes");
     let (mut raw, _) = Raw::join(site.replica(), "sizes", Some(&token), "").await;
     raw.say(&json!({"text": "12345678901"})).await;
     assert_eq!(raw.event().await["error"]["type"], "TEXT_TOO_LONG");

@@ -31,7 +31,7 @@ async fn usernames(site: Site) {
         assert_eq!(user.status, 201, "{name}: {}", user.error);
         assert_eq!(user.data["username"], name.as_str());
     }
-    for name in ["a".repeat(65), "字".repeat(65), "a".repeat(100_000)] {
+    for name in ["a".repeat(65), "字".repeat(65), "a".repeat(10_000)] {
         api.sign_up(&name, "s")
             .await
             .refused(400, "BAD_BINDING", "a long name");

@@ -42,7 +42,9 @@ async fn expect(
     for message in &sent[seq..] {
         assert_eq!(raw.event().await, *message, "{query}");
     }
-    let new = Api::of(site.replica()).say(account, &name, query).await;
+    let new = Api::of(site.replica())
+        .say(account, &name, &format!("after {query}"))
+        .await;
     assert_eq!(raw.event().await, new, "{query}: and then live");
     sent.push(new);
 }

@@ -9,7 +9,7 @@ use testkit::Backend;
 use super::http::{Api, answer};
 use super::jwt;
 use super::raw::{Raw, handshake};
-use crate::Site;
+use crate::{SECRET, Site};
 
 suite!(
     tokens,
@@ -87,7 +87,7 @@ fn without(claims: &Value, name: &str) -> Value {
 
 async fn forged(site: Site) {
     let account = site.replica().account("forger").await;
-    let (claims, secret) = (jwt::claims(&account.token), site.cluster().jwt_secret());
+    let (claims, secret) = (jwt::claims(&account.token), SECRET);
     let parts: Vec<_> = account.token.split('.').collect();
     let past = with(
         &with(&claims, "exp", json!(now() - 120)),
@@ -158,7 +158,7 @@ async fn sound_of_our_own(site: Site) {
     let account = site.replica().account("signer").await;
     let token = jwt::sign(
         &with(&jwt::claims(&account.token), "exp", json!(now() + 60)),
-        site.cluster().jwt_secret(),
+        SECRET,
     );
     assert_eq!(
         api.me(&token).await.ok(200)["username"],

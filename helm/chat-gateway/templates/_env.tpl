@@ -1,0 +1,36 @@
+{{/* The settings of the binary. Numbers go through int64: Helm reads them as floats, and 1048576 would be 1.048576e+06. */}}
+{{- define "chat.env" -}}
+{{- $name := include "chat.fullname" . -}}
+- name: LISTEN_ADDR
+  value: 0.0.0.0:8080
+- name: OPS_LISTEN_ADDR
+  value: 0.0.0.0:9090
+- name: DRAIN_SECONDS
+  value: {{ .Values.drain.seconds | int64 | quote }}
+{{- if include "chat.clustered" . }}
+- name: DATABASE_URL
+  {{- include "chat.secretRef" (dict "part" .Values.database "own" $name "key" "DATABASE_URL") | nindent 2 }}
+- name: REDIS_URL
+  {{- include "chat.secretRef" (dict "part" .Values.redis "own" $name "key" "REDIS_URL") | nindent 2 }}
+- name: JWT_SECRET
+  {{- include "chat.secretRef" (dict "part" .Values.tokens "own" $name "key" "JWT_SECRET") | nindent 2 }}
+{{- else }}
+- name: DATA_DIR
+  value: /data
+{{- end }}
+{{- range $key, $value := .Values.settings }}
+{{- if not (kindIs "invalid" $value) }}
+- name: {{ $key }}
+  {{- if kindIs "slice" $value }}
+  value: {{ join "," $value | quote }}
+  {{- else if or (kindIs "float64" $value) (kindIs "int64" $value) (kindIs "int" $value) }}
+  value: {{ $value | int64 | quote }}
+  {{- else }}
+  value: {{ $value | toString | quote }}
+  {{- end }}
+{{- end }}
+{{- end }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}

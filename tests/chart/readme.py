@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+"""Writes helm/chat-gateway/README.md: an introduction, and a table made of the comments in values.yaml."""
+
+import pathlib
+import re
+
+CHART = pathlib.Path(__file__).parents[2] / "helm" / "chat-gateway"
+INTRODUCTION = """\
+# chat-gateway on Kubernetes
+
+<!-- Made by tests/chart/readme.py from values.yaml; a test compares them. -->
+
+To try it, embedded, one replica with one volume:
+
+    helm install chat helm/chat-gateway --values helm/chat-gateway/values-try.yaml
+
+For production, several replicas on Postgres and Redis that you run, make a Secret with the keys `DATABASE_URL`, `REDIS_URL`
+and `JWT_SECRET`, and adapt [`values-production.yaml`](values-production.yaml):
+
+    kubectl create secret generic chat-gateway-secrets --from-env-file=secrets.env
+    helm install chat helm/chat-gateway --values helm/chat-gateway/values-production.yaml
+
+Then `helm test chat` signs up, sends a message and reads it back. Kubernetes 1.30 or newer.
+
+- Replicas are rolled one by one; each leaves the balancer, tells its sessions to reconnect over `drain.seconds`, and ends.
+  The grace period is computed from that.
+- A Job brings the schema up to date before each install and upgrade; a replica refuses an older one.
+- Every pod meets the "restricted" Pod Security Standard and has no token of Kubernetes.
+- Values that do not fit together, and unknown ones, end the render with a sentence.
+
+## Values
+
+| value | default | what it is |
+| --- | --- | --- |
+"""
+LINE = re.compile(r"^(?P<indent> *)(?P<key>\w+):(?: (?P<value>.*))?$")
+
+
+def rows(text):
+    """Each leaf with its default and the comment above it; a part's own comment is a row without default."""
+    path, comment, lines = [], [], text.splitlines()
+    for number, line in enumerate(lines):
+        if line.lstrip().startswith("#"):
+            comment.append(line.lstrip("# "))
+            continue
+        match = LINE.match(line)
+        if not match:
+            comment = []
+            continue
+        depth = len(match["indent"]) // 2
+        path = [*path[:depth], match["key"]]
+        value = match["value"]
+        # Resources are values of Kubernetes: one row for what they are as a whole.
+        inside_resources = "resources" in path[:-1]
+        if comment and not inside_resources:
+            if value is None and path[-1] == "resources":
+                inner = [inner.strip() for inner in lines[number + 1 : number + 3]]
+                value = "; ".join(inner)
+            shown = "" if value in (None, "null", '""') else f"`{value}`"
+            yield f"| `{'.'.join(path)}` | {shown} | {' '.join(comment)} |"
+        elif value is not None and not inside_resources:
+            raise SystemExit(f"values.yaml: {'.'.join(path)} has no comment")
+        comment = []
+
+
+def generate():
+    """The whole README, as it has to be."""
+    return INTRODUCTION + "\n".join(rows((CHART / "values.yaml").read_text())) + "\n"
+
+
+if __name__ == "__main__":
+    (CHART / "README.md").write_text(generate())

@@ -1,0 +1,194 @@
+"""What the chart renders is valid, restricted, and fits together, over a matrix of options."""
+
+import functools
+import unittest
+
+import kubernetes_validate
+
+from render import CLUSTERED, merge, of_kind, pods, render
+
+INLINE = {
+    "database": {"url": "postgres://u:p@db/chat"},
+    "redis": {"url": "redis://r"},
+    "tokens": {"secret": "0123456789abcdef0123456789abcdef"},
+}
+EVERYTHING = {
+    "settings": {"TRUSTED_PROXIES": ["10.0.0.0/8", "::1"], "WARM_LOG_BYTES": 1048576, "HIDE_UNKNOWN_USERS": False},
+    "imagePullSecrets": [{"name": "registry"}],
+    "ingress": {"enabled": True, "className": "nginx", "hosts": ["a.example", "b.example"], "annotations": {"x": "y"}},
+    "httpRoute": {"enabled": True, "parentRefs": [{"name": "gw"}], "hostnames": ["a.example"]},
+    "autoscaling": {"enabled": True, "sessions": 5000000},
+    "networkPolicy": {
+        "enabled": True,
+        "clients": [{"podSelector": {}}],
+        "operators": [{"podSelector": {}}],
+        "servers": [{"ipBlock": {"cidr": "10.1.0.0/16"}}],
+        "extraEgress": [{"ports": [{"protocol": "TCP", "port": 4318}]}],
+    },
+    "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+    "serviceAccount": {"annotations": {"a": "b"}},
+    "service": {"annotations": {"a": "b"}, "type": "LoadBalancer"},
+    "priorityClassName": "high",
+    "nodeSelector": {"a": "b"},
+    "tolerations": [{"key": "a", "operator": "Exists"}],
+    "affinity": {"nodeAffinity": {}},
+    "podAnnotations": {"a": "b"},
+    "podLabels": {"a": "b"},
+    "extraEnv": [{"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://collector:4318"}],
+    "extraVolumes": [{"name": "ca", "secret": {"secretName": "ca"}}],
+    "extraVolumeMounts": [{"name": "ca", "mountPath": "/ca", "readOnly": True}],
+}
+MATRIX = {
+    "default": {},
+    "no volume": {"persistence": {"enabled": False}},
+    "a claim of one's own": {"persistence": {"existingClaim": "mine"}},
+    "a storage class": {"persistence": {"storageClass": "fast"}},
+    "embedded, network policy": {"networkPolicy": {"enabled": True}},
+    "clustered": CLUSTERED,
+    "clustered, inline": INLINE,
+    "clustered, one replica": merge(CLUSTERED, {"replicas": 1}),
+    "clustered, no drain": merge(CLUSTERED, {"drain": {"preStopSeconds": 0, "seconds": 0}}),
+    "clustered, given grace": merge(CLUSTERED, {"drain": {"seconds": 100, "gracePeriodSeconds": 300}}),
+    "clustered, no migrations": merge(CLUSTERED, {"migrations": {"enabled": False}}),
+    "clustered, own spread": merge(CLUSTERED, {"topologySpreadConstraints": []}),
+    "clustered, no account": merge(CLUSTERED, {"serviceAccount": {"create": False}}),
+    "clustered, haproxy": merge(CLUSTERED, {"ingress": {"enabled": True, "className": "haproxy", "hosts": ["c"]}}),
+    "everything": merge(CLUSTERED, EVERYTHING),
+    "everything, inline": merge(INLINE, EVERYTHING),
+    "a digest": {"image": {"digest": "sha256:" + "0" * 64}},
+    "long names": merge(INLINE, {"fullnameOverride": "a" * 63, "networkPolicy": {"enabled": True}}),
+}
+FILES = ["values-try.yaml", "values-production.yaml"]
+# Kinds of custom resources, of which kubernetes-validate has no schemas.
+CUSTOM = {"HTTPRoute", "ServiceMonitor"}
+KUBE_VERSIONS = [f"1.{minor}" for minor in range(30, 38)]
+
+
+def on_each(test):
+    """Runs a test on every rendering and names the ones on which it fails."""
+
+    @functools.wraps(test)
+    def on_all(self):
+        for name, manifests in self.rendered.items():
+            with self.subTest(name):
+                test(self, manifests)
+
+    return on_all
+
+
+class Manifests(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.rendered = {name: render(values) for name, values in MATRIX.items()}
+        cls.rendered |= {file: render(files=[file]) for file in FILES}
+
+    @on_each
+    def test_they_are_valid_in_every_supported_kubernetes(self, manifests):
+        for manifest in manifests:
+            if manifest["kind"] not in CUSTOM:
+                for version in KUBE_VERSIONS:
+                    kubernetes_validate.validate(manifest, version, strict=True)
+
+    @on_each
+    def test_every_pod_meets_the_restricted_pod_security_standard(self, manifests):
+        for name, _, spec in pods(manifests):
+            self.assertEqual(spec["securityContext"]["seccompProfile"], {"type": "RuntimeDefault"}, name)
+            self.assertIs(spec["securityContext"]["runAsNonRoot"], True, name)
+            self.assertGreater(spec["securityContext"]["runAsUser"], 0, name)
+            self.assertIs(spec["automountServiceAccountToken"], False, name)
+            for forbidden in ("hostNetwork", "hostPID", "hostIPC"):
+                self.assertNotIn(forbidden, spec, name)
+            allowed = {"configMap", "emptyDir", "persistentVolumeClaim", "projected", "secret"}
+            for volume in spec.get("volumes", []):
+                self.assertLessEqual(set(volume) - {"name"}, allowed, name)
+            for container in spec["containers"] + spec.get("initContainers", []):
+                security = container["securityContext"]
+                self.assertIs(security["allowPrivilegeEscalation"], False, name)
+                self.assertIs(security["readOnlyRootFilesystem"], True, name)
+                self.assertEqual(security["capabilities"], {"drop": ["ALL"]}, name)
+                self.assertNotIn("hostPort", str(container.get("ports")), name)
+                self.assertIn("memory", container["resources"]["limits"], name)
+
+    @on_each
+    def test_the_grace_period_covers_the_drain(self, manifests):
+        spec = of_kind(manifests, "Deployment")["spec"]
+        pod = spec["template"]["spec"]
+        container = pod["containers"][0]
+        drain = int(next(env["value"] for env in container["env"] if env["name"] == "DRAIN_SECONDS"))
+        pre_stop = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+        # Fifteen: the last commit, the flush of the telemetry, the process' own deadline.
+        self.assertGreaterEqual(pod["terminationGracePeriodSeconds"], pre_stop + drain + 15)
+        self.assertGreater(spec["progressDeadlineSeconds"], pod["terminationGracePeriodSeconds"])
+        # A balancer that asks the readiness hears of it before the replica stops to accept.
+        readiness = container["readinessProbe"]
+        if pre_stop:
+            self.assertGreaterEqual(pre_stop, readiness["periodSeconds"] * readiness["failureThreshold"])
+        for probe in ("startupProbe", "livenessProbe"):
+            self.assertEqual(container[probe]["httpGet"], {"path": "/healthz", "port": "ops"})
+
+    @on_each
+    def test_selectors_and_ports_meet_what_they_mean(self, manifests):
+        deployment = of_kind(manifests, "Deployment")
+        labels = deployment["spec"]["template"]["metadata"]["labels"]
+        ports = {port["name"] for port in deployment["spec"]["template"]["spec"]["containers"][0]["ports"]}
+        self.assertLessEqual(deployment["spec"]["selector"]["matchLabels"].items(), labels.items())
+        for service in (m for m in manifests if m["kind"] == "Service"):
+            self.assertLessEqual(service["spec"]["selector"].items(), labels.items())
+            self.assertLessEqual({port["targetPort"] for port in service["spec"]["ports"]}, ports)
+            for name, other, _ in pods(manifests):
+                if not name.startswith("Deployment"):
+                    self.assertFalse(service["spec"]["selector"].items() <= other.items(), name)
+        for monitor in (m for m in manifests if m["kind"] == "ServiceMonitor"):
+            ops = of_kind(manifests, "Service", "-ops")
+            wanted = monitor["spec"]["selector"]["matchLabels"].items()
+            self.assertLessEqual(wanted, ops["metadata"]["labels"].items())
+            self.assertFalse(wanted <= of_kind(manifests, "Service", "gateway")["metadata"]["labels"].items())
+        for manifest in manifests:
+            self.assertLessEqual(len(manifest["metadata"]["name"]), 63)
+
+    @on_each
+    def test_every_volume_is_mounted_and_every_mount_has_a_volume(self, manifests):
+        for name, _, spec in pods(manifests):
+            volumes = {volume["name"] for volume in spec.get("volumes", [])}
+            for container in spec["containers"]:
+                self.assertEqual({m["name"] for m in container.get("volumeMounts", [])}, volumes, name)
+
+    def test_a_secret_that_is_referred_to_is_made_before_it_is_needed(self):
+        for name in ("clustered, inline", "everything, inline", "long names"):
+            manifests = self.rendered[name]
+            secrets = {m["metadata"]["name"]: m for m in manifests if m["kind"] == "Secret"}
+            for pod, _, spec in pods(manifests):
+                for env in spec["containers"][0].get("env", []):
+                    if "valueFrom" in env:
+                        reference = env["valueFrom"]["secretKeyRef"]
+                        secret = secrets[reference["name"]]
+                        self.assertIn(reference["key"], secret["stringData"])
+                        is_hook = "helm.sh/hook" in secret["metadata"].get("annotations", {})
+                        self.assertEqual(is_hook, pod.startswith("Job"), pod)
+
+    @on_each
+    def test_a_lone_replica_is_replaced_and_many_are_rolled(self, manifests):
+        spec = of_kind(manifests, "Deployment")["spec"]
+        env = {env["name"] for env in spec["template"]["spec"]["containers"][0]["env"]}
+        clustered = "DATABASE_URL" in env
+        self.assertEqual("REDIS_URL" in env, clustered)
+        self.assertEqual("JWT_SECRET" in env, clustered)
+        self.assertEqual("DATA_DIR" in env, not clustered)
+        self.assertEqual(spec["strategy"]["type"], "RollingUpdate" if clustered else "Recreate")
+        scaled = any(m["kind"] == "HorizontalPodAutoscaler" for m in manifests)
+        self.assertEqual("replicas" in spec, not scaled)
+        many = scaled or spec["replicas"] > 1
+        self.assertEqual(any(m["kind"] == "PodDisruptionBudget" for m in manifests), many)
+
+    def test_numbers_are_written_as_people_write_them(self):
+        manifests = self.rendered["everything"]
+        env = of_kind(manifests, "Deployment")["spec"]["template"]["spec"]["containers"][0]["env"]
+        values = {entry["name"]: entry.get("value") for entry in env}
+        self.assertEqual(values["WARM_LOG_BYTES"], "1048576")
+        self.assertEqual(values["TRUSTED_PROXIES"], "10.0.0.0/8,::1")
+        self.assertEqual(values["HIDE_UNKNOWN_USERS"], "false")
+        sessions = of_kind(manifests, "HorizontalPodAutoscaler")["spec"]["metrics"][1]["pods"]["target"]
+        self.assertEqual(sessions["averageValue"], "5000000")
+        annotations = of_kind(manifests, "Ingress")["metadata"]["annotations"]
+        self.assertEqual(annotations["x"], "y")
+        self.assertIn("nginx.ingress.kubernetes.io/proxy-read-timeout", annotations)

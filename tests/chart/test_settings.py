@@ -1,0 +1,73 @@
+"""What the chart, the composition and the image set is what `chat-gateway --help` lists."""
+
+import json
+import re
+import unittest
+
+import yaml
+
+import readme
+from render import CHART, ROOT, pods, render, settings_in_help
+from test_manifests import EVERYTHING, FILES, MATRIX
+
+# The chart decides these; `settings` has all others.
+OF_THE_CHART = {
+    "LISTEN_ADDR", "OPS_LISTEN_ADDR", "DATA_DIR", "DATABASE_URL", "REDIS_URL", "JWT_SECRET", "DRAIN_SECONDS",
+}  # fmt: skip
+
+
+class Settings(unittest.TestCase):
+    def test_every_variable_of_the_chart_is_a_setting(self):
+        known = set(settings_in_help()) | {env["name"] for env in EVERYTHING["extraEnv"]}
+        runs = [render(values) for values in MATRIX.values()] + [render(files=[file]) for file in FILES]
+        for manifests in runs:
+            for name, labels, spec in pods(manifests):
+                if labels["app.kubernetes.io/component"] != "test":
+                    self.assertLessEqual({env["name"] for env in spec["containers"][0]["env"]}, known, name)
+
+    def test_every_setting_can_be_given(self):
+        schema = json.loads((CHART / "values.schema.json").read_text())
+        self.assertEqual(set(schema["properties"]["settings"]["properties"]) | OF_THE_CHART, set(settings_in_help()))
+
+    def test_the_schema_knows_every_value(self):
+        schema = json.loads((CHART / "values.schema.json").read_text())
+
+        def keys(node):
+            node = schema["$defs"][node["$ref"].rsplit("/", 1)[1]] if "$ref" in node else node
+            return node.get("properties") or {}
+
+        def compare(values, node, path):
+            for key, value in values.items():
+                self.assertIn(key, keys(node), path)
+                if isinstance(value, dict) and keys(keys(node)[key]):
+                    compare(value, keys(node)[key], path + (key,))
+
+        values = yaml.safe_load((CHART / "values.yaml").read_text())
+        compare(values, schema, ())
+        self.assertEqual(set(values), set(keys(schema)) - {"global"})
+
+    def test_every_variable_of_the_composition_is_a_setting(self):
+        services = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["services"]
+        ours = {name: service for name, service in services.items() if service["image"] == "chat-gateway"}
+        self.assertEqual(set(ours), {"migrate", "replica-1", "replica-2", "replica-3"})
+        for name, service in ours.items():
+            self.assertLessEqual(set(service["environment"]), set(settings_in_help()), name)
+            if name != "migrate":
+                grace = int(service["stop_grace_period"].removesuffix("s"))
+                self.assertGreaterEqual(grace, int(service["environment"]["DRAIN_SECONDS"]) + 10, name)
+
+    def test_haproxy_gets_every_variable_that_it_reads(self):
+        config = (ROOT / "deploy" / "haproxy.cfg").read_text()
+        read = set(re.findall(r"\$\{(\w+)\}", config))
+        compose = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())
+        self.assertEqual(set(compose["services"]["haproxy"]["environment"]), read)
+        tunnel = int(re.search(r"timeout tunnel +(\d+)s", config)[1])
+        self.assertGreater(tunnel, int(settings_in_help()["IDLE_SECONDS"]))
+
+    def test_every_variable_of_the_image_is_a_setting(self):
+        lines = re.findall(r"^ENV (.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+        self.assertLessEqual({pair.split("=")[0] for line in lines for pair in line.split()}, set(settings_in_help()))
+
+    def test_the_charts_readme_is_current(self):
+        written = (CHART / "README.md").read_text()
+        self.assertEqual(written, readme.generate(), "run tests/chart/readme.py")
