@@ -23,7 +23,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve (the default).
-    Serve(Settings),
+    Serve(Box<Settings>),
     /// Bring the database's schema up to date and exit. Several at once are safe.
     Migrate(DatabaseUrl),
     /// Print the OpenAPI document and exit.
@@ -170,6 +170,7 @@ fn parse_network(text: &str) -> Result<IpNet, String> {
 }
 
 /// Where the log is and how replicas hear each other: half a cluster cannot be expressed.
+#[expect(clippy::large_enum_variant, reason = "there is one, at the start")]
 #[derive(Debug, Clone)]
 pub enum Backend {
     Embedded {

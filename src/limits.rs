@@ -58,7 +58,7 @@ pub struct SharedCounts {
 
 impl Limits {
     pub fn new(settings: Settings, shared: Option<SharedCounts>) -> Self {
-        let second = |n| NonZeroU32::new(n).map(|n| message_quota(n));
+        let second = |n| NonZeroU32::new(n).map(message_quota);
         let minute = |n| NonZeroU32::new(n).map(Quota::per_minute);
         Self {
             signups: Rate::new(

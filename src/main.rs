@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         None => serve(cli.serve),
-        Some(Command::Serve(settings)) => serve(settings),
+        Some(Command::Serve(settings)) => serve(*settings),
         Some(Command::Migrate(database)) => migrate(&database.database_url),
         Some(Command::Openapi) => say(&http::spec()),
         Some(Command::Health(args)) => health(args.ops_listen_addr),

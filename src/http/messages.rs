@@ -9,11 +9,11 @@ use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde::Deserialize;
 
+use super::Gateway;
 use super::caller::Caller;
 use super::error::{ApiError, Envelope};
 use super::payload::Strict;
 use super::upgrade::Upgrade;
-use super::{ClientAddress, Gateway};
 use crate::ids::{MAX_SEQ, Nonce, RoomName, Seq};
 use crate::journal::Draft;
 use crate::protocol::{self, ErrorType, check_text};
@@ -190,7 +190,6 @@ impl Messages {
         &self,
         request: &Request,
         gateway: Data<&Arc<Gateway>>,
-        address: Data<&ClientAddress>,
         room: Path<String>,
         /// Resume after this `seq`.
         after: Query<Option<u64>>,
@@ -201,7 +200,7 @@ impl Messages {
     ) -> Result<Upgrade, ApiError> {
         let room = room_name(&room)?;
         let position = position(seq_in_range(after.0)?, id.0, last.0)?;
-        gateway.upgrade(request, address.0.0, &room, position).await
+        gateway.upgrade(request, &room, position).await
     }
 }
 
@@ -221,9 +220,8 @@ fn seq_in_range(seq: Option<Seq>) -> Result<Option<Seq>, ApiError> {
 
 fn position(after: Option<Seq>, id: Option<String>, last: Option<Seq>) -> Result<Position, ApiError> {
     let bad = |message: &str| Err(ApiError::new(ErrorType::BadBinding, message));
-    let id = match id.map(|id| id.parse()).transpose() {
-        Ok(id) => id,
-        Err(_) => return bad("`id` is the UUID of the message at `after`"),
+    let Ok(id) = id.map(|id| id.parse()).transpose() else {
+        return bad("`id` is the UUID of the message at `after`");
     };
     match (after, id, last) {
         (None, None, None) => Ok(Position::Head),

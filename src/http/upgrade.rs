@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::caller::bearer;
 use super::error::ApiError;
-use super::{Connection, Gateway};
+use super::{ClientAddress, Connection, Gateway};
 use crate::auth::Identity;
 use crate::ids::{RoomName, UserId};
 use crate::limits::{Place, network};
@@ -61,7 +61,6 @@ impl Gateway {
     pub async fn upgrade(
         self: &Arc<Self>,
         request: &Request,
-        address: IpAddr,
         room: &RoomName,
         position: Position,
     ) -> Result<Upgrade, ApiError> {
@@ -72,15 +71,18 @@ impl Gateway {
             Some(token) => Some(self.identify(token).await?),
             None => None,
         };
-        let (Some(connection), Some(upgrade)) = (request.data::<Connection>(), request.data::<OnUpgrade>())
-        else {
+        let (Some(connection), Some(upgrade), Some(ClientAddress(address))) = (
+            request.data::<Connection>(),
+            request.data::<OnUpgrade>(),
+            request.data::<ClientAddress>(),
+        ) else {
             return Err(ApiError::new(
                 ErrorType::BadBinding,
                 "this connection cannot be upgraded",
             ));
         };
         let (connection, upgrade) = (connection.clone(), upgrade.clone());
-        if let Some(places) = self.places(address, identity.as_ref()) {
+        if let Some(places) = self.places(*address, identity.as_ref()) {
             let joined = self.context.join(room, position).await?;
             let (context, writer) = (
                 self.context.clone(),

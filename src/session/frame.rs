@@ -97,13 +97,13 @@ impl Decoder {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// Bytes that wait for the rest of their frame, or for [`Decoder::next`].
+    /// Bytes that wait for the rest of their frame, or for [`Decoder::take`].
     pub const fn buffered(&self) -> usize {
         self.buffer.len()
     }
 
     /// The next message or control frame, if one is whole; else why the connection must be closed.
-    pub fn next(&mut self) -> Result<Option<Incoming>, Close> {
+    pub fn take(&mut self) -> Result<Option<Incoming>, Close> {
         loop {
             let Some((head, payload)) = self.take_frame()? else {
                 if self.buffer.is_empty() {
@@ -233,7 +233,7 @@ mod tests {
     fn decode(bytes: &[u8]) -> Result<Option<Incoming>, Close> {
         let mut decoder = Decoder::new(1000);
         decoder.push(bytes);
-        decoder.next()
+        decoder.take()
     }
 
     #[test]
@@ -294,12 +294,12 @@ mod tests {
         decoder.push(&masked(0x01, b"he"));
         decoder.push(&masked(0x89, b"?"));
         decoder.push(&masked(0x80, b"llo"));
-        assert_eq!(decoder.next(), Ok(Some(Incoming::Ping(b"?".to_vec()))));
-        assert_eq!(decoder.next(), Ok(Some(Incoming::Text("hello".into()))));
-        assert_eq!(decoder.next(), Ok(None));
+        assert_eq!(decoder.take(), Ok(Some(Incoming::Ping(b"?".to_vec()))));
+        assert_eq!(decoder.take(), Ok(Some(Incoming::Text("hello".into()))));
+        assert_eq!(decoder.take(), Ok(None));
         decoder.push(&masked(0x01, &[b'x'; 600]));
         decoder.push(&masked(0x80, &[b'x'; 600]));
-        assert_eq!(decoder.next(), Err(Close::FrameTooLarge));
+        assert_eq!(decoder.take(), Err(Close::FrameTooLarge));
     }
 
     proptest! {
@@ -311,7 +311,7 @@ mod tests {
             let mut seen = Vec::new();
             for piece in bytes.chunks(cut) {
                 decoder.push(piece);
-                while let Some(message) = decoder.next().unwrap() {
+                while let Some(message) = decoder.take().unwrap() {
                     seen.push(message);
                 }
             }
@@ -324,7 +324,7 @@ mod tests {
         fn garbage_is_harmless(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
             let mut decoder = Decoder::new(500);
             decoder.push(&bytes);
-            while let Ok(Some(_)) = decoder.next() {}
+            while let Ok(Some(_)) = decoder.take() {}
         }
     }
 }

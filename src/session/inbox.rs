@@ -43,7 +43,7 @@ impl Session {
     /// Takes the frames that are whole, as long as the session is listened to.
     pub(super) fn take_commands(&mut self) -> Result<(), End> {
         while self.reads() && self.decoder.buffered() > 0 {
-            match self.decoder.next().map_err(End::Close)? {
+            match self.decoder.take().map_err(End::Close)? {
                 None => break,
                 Some(Incoming::Text(text)) => self.take_text(&text)?,
                 Some(Incoming::Binary) => {

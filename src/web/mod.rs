@@ -10,18 +10,31 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
 const DOCS_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; \
      img-src data:; base-uri 'none'; frame-ancestors 'none'";
 
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// Path, content type, content.
+const FILES: [(&str, &str, &str); 10] = [
+    ("/", HTML, include_str!("index.html")),
+    ("/app.css", CSS, include_str!("app.css")),
+    ("/app.js", SCRIPT, include_str!("app.js")),
+    ("/account.js", SCRIPT, include_str!("account.js")),
+    ("/api.js", SCRIPT, include_str!("api.js")),
+    ("/composer.js", SCRIPT, include_str!("composer.js")),
+    ("/log.js", SCRIPT, include_str!("log.js")),
+    ("/outbox.js", SCRIPT, include_str!("outbox.js")),
+    ("/rooms.js", SCRIPT, include_str!("rooms.js")),
+    ("/session.js", SCRIPT, include_str!("session.js")),
+];
+
 /// The chat page, at `/`.
 pub fn page() -> impl Endpoint<Output = Response> {
-    Route::new()
-        .at("/", file("text/html; charset=utf-8", include_str!("index.html")))
-        .at(
-            "/app.css",
-            file("text/css; charset=utf-8", include_str!("app.css")),
-        )
-        .at(
-            "/app.js",
-            file("text/javascript; charset=utf-8", include_str!("app.js")),
-        )
+    FILES
+        .into_iter()
+        .fold(Route::new(), |route, (path, kind, text)| {
+            route.at(path, file(kind, text))
+        })
         .map_to_response()
 }
 
@@ -30,10 +43,7 @@ pub fn docs<T: OpenApi + 'static, W: Webhook + 'static>(
     service: &OpenApiService<T, W>,
 ) -> impl Endpoint<Output = Response> + 'static {
     let html = service.swagger_ui_html();
-    get(make_sync(move |_| {
-        content("text/html; charset=utf-8", DOCS_POLICY, html.clone())
-    }))
-    .map_to_response()
+    get(make_sync(move |_| content(HTML, DOCS_POLICY, html.clone()))).map_to_response()
 }
 
 fn file(kind: &'static str, text: &'static str) -> impl Endpoint<Output = Response> {
