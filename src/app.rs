@@ -136,12 +136,7 @@ impl App {
             hasher: Hasher::new(settings.password_workers(), settings.password_queue.into())?,
             limits: Limits::new(settings.limits(), shared_counts),
             clients: clients.clone(),
-            allowed_origins: settings
-                .allowed_origins
-                .iter()
-                .filter(|o| !o.is_empty())
-                .cloned()
-                .collect(),
+            allowed_origins: trimmed(&settings.allowed_origins),
             trusted_proxies: settings.trusted_proxies.clone(),
             hide_unknown_users: settings.hide_unknown_users,
             password_min_bytes: settings.password_min_bytes as usize,
@@ -307,6 +302,14 @@ fn signing_key(path: &Path) -> io::Result<SigningKey> {
     }
     SigningKey::new(bytes)
         .ok_or_else(|| io::Error::other("signing.key is too short; delete it to have a new one made"))
+}
+
+/// The items of a list, without the white space and the gaps that people leave in one.
+fn trimmed(list: &[String]) -> Vec<String> {
+    list.iter()
+        .map(|item| item.trim().to_owned())
+        .filter(|item| !item.is_empty())
+        .collect()
 }
 
 /// As many as the process may have descriptors, less what it needs itself.

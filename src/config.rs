@@ -163,6 +163,7 @@ pub struct Settings {
 }
 
 fn parse_network(text: &str) -> Result<IpNet, String> {
+    let text = text.trim();
     text.parse::<IpAddr>()
         .map(IpNet::from)
         .or_else(|_| text.parse::<IpNet>())

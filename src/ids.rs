@@ -103,7 +103,8 @@ impl Username {
         let profile = Nickname::new();
         let key = stabilize(raw, |name| {
             let name = profile.additional_mapping_rule(name)?;
-            let name = profile.case_mapping_rule(name)?;
+            // Unicode's toLowerCase over the whole name, since a final sigma depends on what stands before it.
+            let name = name.to_lowercase();
             profile.normalization_rule(name)
         });
         match key {
@@ -191,6 +192,12 @@ mod tests {
         assert_eq!(key("ﬁsh"), key("FISH"));
         assert_ne!(key("ann"), key("anne"));
         assert_eq!(Username::parse(" Ann ").unwrap().shown(), " Ann ");
+    }
+
+    #[test]
+    fn a_final_sigma_is_a_sigma() {
+        let key = |name: &str| Username::parse(name).unwrap().key().to_owned();
+        assert_eq!(key("ΣΊΣΥΦΟΣ"), key("Σίσυφος"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chat_gateway::app::{App, StartError};
 use chat_gateway::config::{Cli, Command, Settings, check_environment};
+use chat_gateway::store::SchemaError;
 use chat_gateway::{http, store, telemetry};
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -70,7 +71,7 @@ fn serve(settings: Settings) -> Result<ExitCode, Failure> {
         let mut signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let app = tokio::select! {
             app = App::build(settings) => app.map_err(|e| match e {
-                StartError::Config(_) => Failure::new(BAD_CONFIG, e),
+                StartError::Config(_) | StartError::Schema(SchemaError::Older(_)) => Failure::new(BAD_CONFIG, e),
                 _ => Failure::new(1, e),
             })?,
             () = either(&mut signals) => return Ok(ExitCode::SUCCESS),

@@ -10,7 +10,7 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde::de::DeserializeOwned;
 
 use super::error::ApiError;
-use crate::protocol::ErrorType;
+use crate::protocol::{ErrorType, read_object};
 
 /// How long a body may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -81,7 +81,7 @@ impl<'a, T: Type + DeserializeOwned> ApiExtractor<'a> for Strict<T> {
             Ok(Err(_)) => return Err(ApiError::new(ErrorType::BadBinding, "the body broke off").into()),
             Err(_) => return Err(ApiError::new(ErrorType::BadBinding, "the body took too long").into()),
         };
-        match serde_json::from_slice(&bytes) {
+        match read_object(&bytes) {
             Ok(value) => Ok(Self(value)),
             Err(e) => Err(ApiError::new(
                 ErrorType::BadBinding,

@@ -40,6 +40,14 @@ pub(crate) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     T::deserialize(from).map(Some)
 }
 
+/// Reads an object. serde would take an array for a struct too.
+pub(crate) fn read_object<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Result<T, serde_json::Error> {
+    match json.trim_ascii_start().first() {
+        Some(b'{') | None => serde_json::from_slice(json),
+        Some(_) => Err(serde::de::Error::custom("expected an object")),
+    }
+}
+
 /// Reads one frame's text. `max_bytes` bounds the message's text in UTF-8 bytes.
 pub fn parse_command(frame: &str, max_bytes: usize) -> Result<Command, BadCommand> {
     let bad = |message: String, nonce| BadCommand {
@@ -47,7 +55,7 @@ pub fn parse_command(frame: &str, max_bytes: usize) -> Result<Command, BadComman
         message,
         nonce,
     };
-    let raw: Raw<'_> = serde_json::from_str(frame).map_err(|e| {
+    let raw: Raw<'_> = read_object(frame.as_bytes()).map_err(|e| {
         bad(
             format!("the frame is not a command of the form {{\"text\": …}}: {e}"),
             None,
@@ -122,6 +130,7 @@ mod tests {
             r#"{"text":"a\u0000b"}"#,
             r#"{"text":"a","nonce":null}"#,
             r#"{"text":"a","nonce":""}"#,
+            r#"["hi"]"#,
             r#"{"text":"a","type":"join"}"#,
             r#"{"text":"a","text":"b"}"#,
             r#"{"text":"\ud800"}"#,
