@@ -62,9 +62,9 @@ type Fork = (Command, mpsc::SyncSender<io::Result<Child>>);
 
 /// Spawns from the one thread that lives as long as the process.
 pub(crate) fn spawn(command: Command) -> io::Result<Child> {
-    static FORKS: OnceLock<Mutex<mpsc::Sender<Fork>>> = OnceLock::new();
+    static FORKS: OnceLock<mpsc::SyncSender<Fork>> = OnceLock::new();
     let forks = FORKS.get_or_init(|| {
-        let (sender, receiver) = mpsc::channel::<Fork>();
+        let (sender, receiver) = mpsc::sync_channel::<Fork>(1);
         thread::Builder::new()
             .name("testkit-spawner".into())
             .spawn(move || {
@@ -73,14 +73,10 @@ pub(crate) fn spawn(command: Command) -> io::Result<Child> {
                 }
             })
             .expect("a thread");
-        Mutex::new(sender)
+        sender
     });
     let (answer, result) = mpsc::sync_channel(1);
-    forks
-        .lock()
-        .unwrap_or_else(|e| e.into_inner())
-        .send((command, answer))
-        .expect("the spawner lives");
+    forks.send((command, answer)).expect("the spawner lives");
     result.recv().expect("the spawner answers")
 }
 

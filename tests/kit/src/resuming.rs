@@ -3,12 +3,15 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
-use tokio::{sync::mpsc, task::JoinHandle, time::sleep};
+use tokio::{sync::Notify, task::JoinSet, time::sleep};
 
 use crate::{
     client::{Client, Ended, Event},
@@ -73,70 +76,85 @@ impl Seen {
     }
 }
 
-enum Command {
-    Say(String, String),
-    Hop,
+/// What the caller and the driver share.
+#[derive(Default)]
+struct Shared {
+    seen: Mutex<Seen>,
+    /// What is still to be sent on this connection.
+    outgoing: Mutex<VecDeque<(String, String)>>,
+    hop: AtomicBool,
+    wake: Notify,
+}
+
+impl Shared {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn outgoing(&self) -> MutexGuard<'_, VecDeque<(String, String)>> {
+        self.outgoing.lock().unwrap_or_else(|e| e.into_inner())
+    }
 }
 
 /// See the module. Dropped, it just disappears.
 pub struct ResumingClient {
     id: u32,
-    next_nonce: std::sync::atomic::AtomicU32,
-    commands: mpsc::UnboundedSender<Command>,
-    seen: Arc<Mutex<Seen>>,
-    task: JoinHandle<()>,
+    next_nonce: AtomicU32,
+    shared: Arc<Shared>,
+    /// One task, which ends with us.
+    _driver: JoinSet<()>,
 }
 
 impl ResumingClient {
     /// Reads a room from its beginning and follows it. It begins at `targets[first]` and moves on to the next one
     /// each time that its connection ends.
     pub fn start(targets: Vec<Target>, room: &str, token: Option<&str>, first: usize) -> Self {
-        let (commands, receiver) = mpsc::unbounded_channel();
-        let seen = Arc::new(Mutex::new(Seen::default()));
+        let shared = Arc::new(Shared::default());
         let driver = Driver {
             targets,
             room: room.to_owned(),
             token: token.map(str::to_owned),
             next_target: first,
-            commands: receiver,
-            seen: seen.clone(),
+            shared: shared.clone(),
         };
-        let task = tokio::spawn(driver.run());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(driver.run());
         Self {
             id: serial(),
-            next_nonce: 0.into(),
-            commands,
-            seen,
-            task,
+            next_nonce: AtomicU32::new(0),
+            shared,
+            _driver: tasks,
         }
     }
 
     /// Sends a text, again and again until it is acked; its nonce.
     pub fn say(&self, text: &str) -> String {
-        let number = self.next_nonce.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let nonce = format!("{}-{number}", self.id);
-        lock(&self.seen)
+        let nonce = format!("{}-{}", self.id, self.next_nonce.fetch_add(1, Ordering::Relaxed));
+        self.shared
+            .seen()
             .unacked
             .push_back((nonce.clone(), text.to_owned()));
-        let _ = self.commands.send(Command::Say(nonce.clone(), text.to_owned()));
+        self.shared.outgoing().push_back((nonce.clone(), text.to_owned()));
+        self.shared.wake.notify_one();
         nonce
     }
 
     /// Drops the connection without a close frame and resumes on the next replica.
     pub fn hop(&self) {
-        let _ = self.commands.send(Command::Hop);
+        self.shared.hop.store(true, Ordering::Relaxed);
+        self.shared.wake.notify_one();
     }
 
     pub fn unacked(&self) -> usize {
-        lock(&self.seen).unacked.len()
+        self.shared.seen().unacked.len()
     }
 
     pub fn joins(&self) -> u32 {
-        lock(&self.seen).joins
+        self.shared.seen().joins
     }
 
     pub fn last_seq(&self) -> u64 {
-        lock(&self.seen).last_seq()
+        self.shared.seen().last_seq()
     }
 
     /// Waits until it has joined for the first time.
@@ -165,11 +183,11 @@ impl ResumingClient {
 
     /// A copy of what it has seen so far.
     pub fn seen(&self) -> Seen {
-        lock(&self.seen).clone()
+        self.shared.seen().clone()
     }
 
     fn brief(&self) -> (u32, u32, Vec<u16>, Vec<String>) {
-        let seen = lock(&self.seen);
+        let seen = self.shared.seen();
         (
             seen.joins,
             seen.stalls,
@@ -179,23 +197,12 @@ impl ResumingClient {
     }
 }
 
-impl Drop for ResumingClient {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
-    seen.lock().unwrap_or_else(|e| e.into_inner())
-}
-
 struct Driver {
     targets: Vec<Target>,
     room: String,
     token: Option<String>,
     next_target: usize,
-    commands: mpsc::UnboundedReceiver<Command>,
-    seen: Arc<Mutex<Seen>>,
+    shared: Arc<Shared>,
 }
 
 impl Driver {
@@ -214,7 +221,7 @@ impl Driver {
 
     async fn join(&mut self, target: &Target) -> Option<Client> {
         let (last, id) = {
-            let seen = lock(&self.seen);
+            let seen = self.shared.seen();
             (
                 seen.last_seq(),
                 seen.messages
@@ -229,7 +236,7 @@ impl Driver {
         let recovered = client.joined["recovered"] == true;
         let position = client.joined["seq"].as_u64();
         {
-            let mut seen = lock(&self.seen);
+            let mut seen = self.shared.seen();
             seen.joins += 1;
             seen.unrecovered += u32::from(!recovered);
             if recovered && position != Some(last) {
@@ -246,7 +253,7 @@ impl Driver {
 
     async fn read_back(&self, target: &Target, head: u64) -> Option<()> {
         loop {
-            let last = lock(&self.seen).last_seq();
+            let last = self.shared.seen().last_seq();
             if last >= head {
                 return Some(());
             }
@@ -257,7 +264,7 @@ impl Driver {
             if page.is_empty() {
                 return None;
             }
-            let mut seen = lock(&self.seen);
+            let mut seen = self.shared.seen();
             page.into_iter().for_each(|message| seen.message(message));
         }
     }
@@ -267,17 +274,15 @@ impl Driver {
         let mut pause = Duration::from_millis(20);
         let mut progress = Instant::now();
         let mut retry_at: Option<Instant> = None;
-        // What was said before this connection and what is queued to be said are the same list.
-        while self.commands.try_recv().is_ok() {}
-        if !self.send_unacked(&mut client).await {
-            return pause;
-        }
+        self.send_all_again();
         loop {
+            if !self.send_outgoing(&mut client).await {
+                return pause;
+            }
             let due = retry_at.map_or(Duration::from_millis(500), |at| {
                 at.saturating_duration_since(Instant::now())
             });
             tokio::select! {
-                biased;
                 event = client.try_next_event(due) => match event {
                     Ok(event) => {
                         if event["type"] == "ack" {
@@ -292,38 +297,42 @@ impl Driver {
                     Err(Ended::Silence) => {}
                     Err(ended) => {
                         let code = if let Ended::Closed(code) = ended { code } else { 1006 };
-                        lock(&self.seen).closes.push(code);
+                        self.shared.seen().closes.push(code);
                         return pause;
                     }
                 },
-                command = self.commands.recv() => match command {
-                    Some(Command::Say(nonce, text)) => {
-                        if lock(&self.seen).unacked.len() == 1 {
-                            progress = Instant::now();
-                        }
-                        if client.try_send(json!({"text": text, "nonce": nonce})).await.is_err() {
-                            return pause;
-                        }
+                () = self.shared.wake.notified() => {
+                    if self.shared.hop.swap(false, Ordering::Relaxed) {
+                        return Duration::ZERO;
                     }
-                    Some(Command::Hop) | None => return Duration::ZERO,
-                },
+                }
             }
             if retry_at.is_some_and(|at| at <= Instant::now()) {
                 retry_at = None;
-                if !self.send_unacked(&mut client).await {
-                    return pause;
-                }
+                self.send_all_again();
             }
-            if progress.elapsed() > ACK_LIMIT && !lock(&self.seen).unacked.is_empty() {
-                lock(&self.seen).stalls += 1;
+            let mut seen = self.shared.seen();
+            if seen.unacked.is_empty() {
+                progress = Instant::now();
+            } else if progress.elapsed() > ACK_LIMIT {
+                seen.stalls += 1;
                 return pause;
             }
         }
     }
 
-    async fn send_unacked(&self, client: &mut Client) -> bool {
-        let unacked = lock(&self.seen).unacked.clone();
-        for (nonce, text) in unacked {
+    /// What was said and is not acked is due on this connection, oldest first.
+    fn send_all_again(&self) {
+        // Locked first: what is said meanwhile is appended after, not lost.
+        let mut outgoing = self.shared.outgoing();
+        *outgoing = self.shared.seen().unacked.clone();
+    }
+
+    async fn send_outgoing(&self, client: &mut Client) -> bool {
+        loop {
+            let Some((nonce, text)) = self.shared.outgoing().pop_front() else {
+                return true;
+            };
             if client
                 .try_send(json!({"text": text, "nonce": nonce}))
                 .await
@@ -332,11 +341,10 @@ impl Driver {
                 return false;
             }
         }
-        true
     }
 
     fn event(&self, event: Value) -> Reaction {
-        let mut seen = lock(&self.seen);
+        let mut seen = self.shared.seen();
         let kind = event["type"].as_str().unwrap_or_default().to_owned();
         match kind.as_str() {
             "message" => seen.message(event),
