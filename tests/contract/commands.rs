@@ -119,7 +119,6 @@ async fn malformed(site: Site) {
         r#"{"text": "x", "type": null}"#,
         &format!(r#"{{"text": "x", "nonce": "{}"}}"#, "n".repeat(65)),
         &format!(r#"{{"text": {open}{close}}}"#),
-        &format!(r#"{{"text": "x", "more": {open}{close}}}"#),
         &open,
     ] {
         raw.send(TEXT, frame.as_bytes()).await;
