@@ -271,7 +271,8 @@ impl Session {
         let others = [
             self.writer.as_ref().map(|writer| writer.until),
             self.behind_since.map(|since| since + settings.slow),
-            self.leave_at.filter(|at| *at > Instant::now()),
+            // Once its moment has come, a session waits for its outcomes alone.
+            self.leave_at.filter(|_| self.in_flight.is_empty() || !self.is_leaving()),
         ];
         for other in others.into_iter().flatten() {
             next = next.min(other);
