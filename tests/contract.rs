@@ -45,6 +45,7 @@ mod contract {
     pub mod jwt;
     pub mod limits;
     pub mod names;
+    pub mod outage;
     pub mod position;
     pub mod publish;
     pub mod raw;

@@ -9,7 +9,14 @@ use crate::Site;
 suite!(
     bodies,
     [],
-    [malformed, content_types, deep, too_large, sound_after_all]
+    [
+        malformed,
+        content_types,
+        deep,
+        at_the_limit,
+        too_large,
+        sound_after_all
+    ]
 );
 
 /// The routes with a body, each with its required fields.
@@ -30,6 +37,7 @@ async fn send(api: &Api, path: &str, token: &str, body: impl Into<reqwest::Body>
 async fn malformed(site: Site) {
     let api = Api::of(site.replica());
     let token = site.replica().account("bodies").await.token;
+    let mut wrong = Vec::new();
     for (path, [a, b]) in ROUTES {
         let mut bodies: Vec<Vec<u8>> = vec![
             b"".into(),
@@ -92,11 +100,27 @@ async fn malformed(site: Site) {
         );
         for body in bodies {
             let about = format!("{path} {}", String::from_utf8_lossy(&body));
-            send(&api, path, &token, body)
-                .await
-                .refused(400, "BAD_BINDING", &about);
+            let got = send(&api, path, &token, body).await;
+            if (got.status, &got.error["type"]) != (400, &json!("BAD_BINDING")) {
+                wrong.push(format!("{about}: {} {}{}", got.status, got.error, got.data));
+            }
         }
     }
+    assert!(wrong.is_empty(), "not 400 BAD_BINDING:\n{}", wrong.join("\n"));
+}
+
+async fn at_the_limit(site: Site) {
+    let api = Api::of(site.replica());
+    let token = site.replica().account("limit").await.token;
+    let body = |bytes: usize| {
+        let rest = r#"{"text": "x", "padding": ""}"#;
+        rest.replace("\"\"", &format!("\"{}\"", "p".repeat(bytes - rest.len())))
+    };
+    let path = "/rooms/limit/messages";
+    send(&api, path, &token, body(65_536)).await.ok(201);
+    send(&api, path, &token, body(65_537))
+        .await
+        .refused(413, "TOO_LARGE", "a byte over 64 KiB");
 }
 
 async fn content_types(site: Site) {

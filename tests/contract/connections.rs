@@ -3,12 +3,12 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use testkit::{Backend, Cluster};
 use tokio::time::sleep;
 
 use super::http::Api;
-use super::raw::{PING, PONG, Raw, handshake};
+use super::raw::{CLOSE, PING, PONG, Raw, TEXT, handshake};
 use crate::{Site, binary};
 
 suite!(
@@ -27,6 +27,8 @@ suite!(
     [("PING_SECONDS", "1"), ("IDLE_SECONDS", "3")],
     [no_sign_of_life, every_frame_is_one, half_a_frame_is_none]
 );
+
+suite!(slow_readers, [("SLOW_SECONDS", "1")], [falls_behind]);
 
 /// A header may take 10 seconds; a little more for a busy machine.
 const ABOUT_TEN: std::ops::Range<f64> = 8.0..14.0;
@@ -140,6 +142,45 @@ async fn half_a_frame_is_none(site: Site) {
     let (mut raw, _) = Raw::join(site.replica(), "half", Some(&account.token), "").await;
     raw.write(&[0x81]).await;
     assert_eq!(raw.closed().await, 4408);
+}
+
+async fn falls_behind(site: Site) {
+    let account = site.replica().account("writer").await;
+    let (mut writer, _) = Raw::join(site.replica(), "behind", Some(&account.token), "").await;
+    let (mut reader, _) = Raw::join(site.replica(), "behind", None, "").await;
+    // The sockets' buffers hold less than this.
+    let text = "x".repeat(4000);
+    for n in 1..=2_500 {
+        writer.say(&json!({"text": text, "nonce": n.to_string()})).await;
+        assert_eq!(
+            writer.event_of("ack").await["seq"],
+            n,
+            "who writes is not held up by who does not read"
+        );
+    }
+    // Two seconds later it has been behind for longer than it may.
+    sleep(Duration::from_secs(2)).await;
+    let mut seen = 0;
+    let code = loop {
+        match reader.frame().await {
+            Some((TEXT, payload)) => {
+                let events: Vec<Value> = serde_json::from_slice(&payload).expect("events");
+                for event in events {
+                    seen += 1;
+                    assert_eq!(event["seq"], seen, "what came before is whole");
+                }
+            }
+            Some((CLOSE, payload)) => break u16::from_be_bytes([payload[0], payload[1]]),
+            Some(_) => {}
+            None => break 1006,
+        }
+    };
+    assert_eq!(code, 4409);
+    assert!(seen < 2_500, "{seen}");
+    // It comes back for the rest.
+    let (mut reader, joined) = Raw::join(site.replica(), "behind", None, &format!("after={seen}")).await;
+    assert_eq!(joined["recovered"], true);
+    assert_eq!(reader.event().await["seq"], seen + 1);
 }
 
 /// Seconds of CPU time that a process has used.

@@ -143,6 +143,21 @@ async fn over_the_limit(site: Site) {
     let (mut raw, _) = Raw::join(site.replica(), "over", Some(&account.token), "").await;
     let _ = raw.try_write(&frame(TEXT, &vec![b' '; megabyte])).await;
     assert_eq!(raw.closed().await, 1009, "one frame");
+    // Just within: a text of the largest size may be written with six bytes for each of its own.
+    let (mut raw, _) = Raw::join(site.replica(), "over", Some(&account.token), "").await;
+    let start = r#"{"text": "just within"}"#;
+    for (len, within) in [(25_600, true), (25_601, false)] {
+        raw.send(
+            TEXT,
+            format!("{start}{}", " ".repeat(len - start.len())).as_bytes(),
+        )
+        .await;
+        if within {
+            assert_eq!(raw.event().await["text"], "just within");
+        } else {
+            assert_eq!(raw.closed().await, 1009, "a byte over");
+        }
+    }
     let (mut raw, _) = Raw::join(site.replica(), "over", Some(&account.token), "").await;
     let mut bytes = frame(TEXT_MORE, b"{\"text\": \"");
     for _ in 0..1024 {

@@ -376,6 +376,7 @@ async fn overloaded(site: Site) {
         for _ in 0..20 {
             let begun = Instant::now();
             api.get("/rooms/queued/messages").await.ok(200);
+            assert_eq!(site.replica().ops_status("/readyz").await, Some(200));
             slowest = slowest.max(begun.elapsed());
             sleep(Duration::from_millis(5)).await;
         }

@@ -9,7 +9,14 @@ use crate::Site;
 suite!(
     routes,
     [],
-    [not_found, not_allowed, described, pages, nonsense_is_no_http]
+    [
+        not_found,
+        not_allowed,
+        described,
+        pages,
+        for_operators,
+        nonsense_is_no_http
+    ]
 );
 
 async fn not_found(site: Site) {
@@ -115,6 +122,17 @@ async fn pages(site: Site) {
             .expect("text")
             .to_owned();
         assert!(said.contains(kind), "{path} is {said}");
+    }
+}
+
+async fn for_operators(site: Site) {
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        assert_eq!(site.replica().ops_status(path).await, Some(200), "{path}");
+        // Not where the public comes.
+        let public = reqwest::get(format!("{}{path}", site.replica().base_url()))
+            .await
+            .expect("an answer");
+        assert_eq!(public.status(), 404, "{path}");
     }
 }
 

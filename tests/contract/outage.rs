@@ -1,0 +1,101 @@
+//! What clients are told while the database is away, or broken.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use testkit::{Backend, Cluster, SqlSession};
+
+use super::http::{Answer, Api};
+use super::raw::{Raw, handshake};
+use crate::binary;
+
+const SHUT: &str = "SELECT set_config('chat.db', current_database(), false);
+    DO $$ BEGIN EXECUTE format('ALTER DATABASE %I ALLOW_CONNECTIONS false', current_database()); END $$;
+    SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()";
+const OPEN: &str =
+    "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I ALLOW_CONNECTIONS true', current_database()); END $$";
+
+fn unavailable(answer: &Answer, about: &str) {
+    answer.refused(503, "UNAVAILABLE", about);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_database_is_away() {
+    let cluster = Cluster::start(binary(), Backend::Clustered, 1, &[]).await;
+    let replica = cluster.replica(0);
+    let (api, account) = (Api::of(replica), replica.account("away").await);
+    let (mut raw, _) = Raw::join(replica, "away", Some(&account.token), "").await;
+    raw.say(&json!({"text": "before", "nonce": "1"})).await;
+    assert_eq!(raw.event_of("ack").await["seq"], 1);
+
+    let mut sql = cluster.sql_session();
+    sql.run(SHUT);
+    let begun = Instant::now();
+    raw.say(&json!({"text": "during", "nonce": "2"})).await;
+    let event = raw.event().await;
+    assert_eq!(
+        (&event["error"]["type"], &event["nonce"]),
+        (&json!("UNAVAILABLE"), &json!("2")),
+        "{event}"
+    );
+    assert!(
+        event["retryAfter"].as_u64().is_some_and(|millis| millis > 0),
+        "{event}"
+    );
+    let body = json!({"text": "during", "nonce": "3"});
+    unavailable(
+        &api.post_as(&account, "/rooms/away/messages", &body).await,
+        "publishing",
+    );
+    unavailable(&api.get("/rooms/away/messages").await, "history");
+    unavailable(&api.sign_up("somebody", "x").await, "signing up");
+    unavailable(&api.login(&account.username, "correct horse").await, "logging in");
+    let (_, refusal) = Raw::ask(replica, &handshake(replica, "another-room", "last=5", &[])).await;
+    unavailable(&refusal.expect("no upgrade"), "joining");
+    assert!(
+        begun.elapsed() < Duration::from_secs(60),
+        "six answers took {:?}",
+        begun.elapsed()
+    );
+    raw.alive().await;
+    sql.run(OPEN);
+
+    // The same nonces again, until they are taken: each is stored once, whatever became of it before.
+    for nonce in ["2", "3"] {
+        loop {
+            raw.say(&json!({"text": "during", "nonce": nonce})).await;
+            let event = raw.event().await;
+            if event["type"] != "error" {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(
+                event["retryAfter"].as_u64().expect("millis"),
+            ))
+            .await;
+            assert!(begun.elapsed() < Duration::from_secs(120), "{event}");
+        }
+    }
+    raw.alive().await;
+    let history = api.get("/rooms/away/messages").await.ok(200);
+    assert_eq!(history["seq"], 3, "{history}");
+    assert!(!replica.log().contains("panicked"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_database_is_broken() {
+    let cluster = Cluster::start(binary(), Backend::Clustered, 1, &[]).await;
+    let replica = cluster.replica(0);
+    let (api, account) = (Api::of(replica), replica.account("broken").await);
+    cluster.sql("ALTER TABLE accounts RENAME TO elsewhere").await;
+    // The envelope is checked for what it must not tell.
+    api.login(&account.username, "correct horse")
+        .await
+        .refused(500, "INTERNAL", "a table is gone");
+    api.sign_up("somebody", "x")
+        .await
+        .refused(500, "INTERNAL", "a table is gone");
+    cluster.sql("ALTER TABLE elsewhere RENAME TO accounts").await;
+    api.login(&account.username, "correct horse").await.ok(200);
+    assert!(!replica.log().contains("panicked"));
+}
