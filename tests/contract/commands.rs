@@ -123,26 +123,21 @@ async fn malformed(site: Site) {
         &open,
     ] {
         raw.send(TEXT, frame.as_bytes()).await;
-        let event = raw.event().await;
-        if event["error"]["type"] != "BAD_BINDING" {
-            wrong.push(format!("{frame:.80}: {event}"));
-            raw.event_of("ack").await;
-            continue;
-        }
-        assert!(
-            event["error"]["message"]
-                .as_str()
-                .is_some_and(|message| !message.trim().is_empty()),
-            "{event}"
-        );
-        assert!(event.as_object().is_some_and(|event| {
-            event
-                .keys()
-                .all(|key| ["type", "error", "nonce"].contains(&key.as_str()))
-        }));
         // A sound one between them: what counts is how many are malformed in a row.
         raw.say(&good).await;
-        assert_eq!(raw.event_of("message").await["text"], "good");
+        let mut refused = false;
+        loop {
+            let event = raw.event().await;
+            if event["type"] == "error" {
+                let message = event["error"]["message"].as_str().unwrap_or_default();
+                refused = event["error"]["type"] == "BAD_BINDING" && !message.trim().is_empty();
+            } else if event["text"] == "good" {
+                break;
+            }
+        }
+        if !refused {
+            wrong.push(format!("{frame:.80}"));
+        }
     }
     raw.send(BINARY, good.to_string().as_bytes()).await;
     assert_eq!(
@@ -150,7 +145,11 @@ async fn malformed(site: Site) {
         "BAD_BINDING",
         "a binary frame"
     );
-    assert!(wrong.is_empty(), "not BAD_BINDING:\n{}", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "not refused as BAD_BINDING:\n{}",
+        wrong.join("\n")
+    );
     // The nonce comes back where it can be read.
     raw.say(&json!({"text": " ", "nonce": "mine"})).await;
     assert_eq!(raw.event_of("error").await["nonce"], "mine");
