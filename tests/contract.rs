@@ -77,6 +77,18 @@ impl Site {
     }
 }
 
+/// Numbers that look random and are the same in each run (xorshift).
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % end as u64) as usize
+    }
+}
+
 type Check = Box<dyn FnOnce(Site) -> Pin<Box<dyn Future<Output = ()> + Send>>>;
 
 fn check<F: Future<Output = ()> + Send + 'static>(check: impl FnOnce(Site) -> F + 'static) -> Check {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use testkit::{Backend, Cluster};
+use testkit::{Backend, Cluster, Options};
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -256,4 +256,35 @@ async fn an_old_schema_is_refused() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("migrate") && !said.contains("panicked"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_may_migrate_at_once() {
+    let options = Options {
+        backend: Backend::Clustered,
+        replicas: 0,
+        migrate: false,
+        ..Options::default()
+    };
+    let mut cluster = Cluster::start_with(binary(), options).await;
+    let refused = run(
+        &[],
+        &[
+            ("DATABASE_URL", cluster.database_url()),
+            ("REDIS_URL", &cluster.redis_url()),
+            ("JWT_SECRET", SECRET),
+        ],
+    )
+    .await;
+    assert!(!refused.status.success(), "an empty database is refused");
+    let database = [("DATABASE_URL", cluster.database_url())];
+    for output in futures_util::future::join_all((0..4).map(|_| run(&["migrate"], &database))).await {
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    let index = cluster.add_replica(&[]).await;
+    cluster.replica(index).account("migrated").await;
 }

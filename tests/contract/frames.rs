@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::raw::{BINARY, CLOSE, PING, PONG, Raw, TEXT, announce, frame, unmasked};
-use crate::Site;
+use crate::{Random, Site};
 
 suite!(
     frames,
@@ -17,7 +17,8 @@ suite!(
         bad_closes,
         slowly,
         after_the_close,
-        others_are_undisturbed
+        others_are_undisturbed,
+        noise
     ]
 );
 
@@ -232,4 +233,25 @@ async fn others_are_undisturbed(site: Site) {
         );
         assert_eq!(rude.closed().await, 1002);
     }
+}
+
+async fn noise(site: Site) {
+    let account = site.replica().account("noise").await;
+    let (mut calm, _) = Raw::join(site.replica(), "noise", Some(&account.token), "").await;
+    let sound = frame(TEXT, br#"{"text": "sound", "nonce": "n"}"#);
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    for _ in 0..150 {
+        let (mut raw, _) = Raw::join(site.replica(), "noise", Some(&account.token), "").await;
+        let mut bytes = sound.repeat(3);
+        for _ in 0..=random.below(4) {
+            let at = random.below(bytes.len());
+            bytes[at] = random.below(256) as u8;
+        }
+        bytes.truncate(1 + random.below(bytes.len()));
+        // Whatever it is, it is answered, or waited for, or ends this session.
+        raw.write(&bytes).await;
+    }
+    calm.alive().await;
+    calm.say(&json!({"text": "still here", "nonce": "calm"})).await;
+    calm.event_of("ack").await;
 }

@@ -1,10 +1,12 @@
 //! What is no route, what is no method, and the pages beside the API.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::http::{Api, answer};
 use super::raw::Raw;
-use crate::Site;
+use crate::{Random, Site};
 
 suite!(
     routes,
@@ -15,6 +17,7 @@ suite!(
         described,
         pages,
         for_operators,
+        mutilated_requests,
         nonsense_is_no_http
     ]
 );
@@ -155,4 +158,32 @@ async fn nonsense_is_no_http(site: Site) {
     );
     let _ = raw.try_write(long.as_bytes()).await;
     raw.ended().await;
+}
+
+async fn mutilated_requests(site: Site) {
+    let token = site.replica().account("mutilated").await.token;
+    let body = r#"{"username": "mutilated ann", "secret": "x", "text": "t", "nonce": "n"}"#;
+    let headers = format!(
+        "Host: x\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut random = Random(0x2545_f491_4f6c_dd1d);
+    for _ in 0..40 {
+        for first in [
+            "POST /api/v1/users HTTP/1.1",
+            "POST /api/v1/rooms/caf%C3%A9/messages HTTP/1.1",
+            "GET /api/v1/rooms/caf%C3%A9/messages?after=1&limit=2 HTTP/1.1",
+            "GET /api/v1/rooms/caf%C3%A9/messages/ws?last=2 HTTP/1.1",
+        ] {
+            let mut bytes = format!("{first}\r\n{headers}").into_bytes();
+            for _ in 0..=random.below(4) {
+                let at = random.below(bytes.len());
+                bytes[at] = random.below(256) as u8;
+            }
+            let mut raw = Raw::connect(site.replica()).await;
+            let _ = raw.try_write(&bytes).await;
+            // An answer of whatever kind, or none because it waits for more.
+            raw.is_ended_within(Duration::from_millis(5)).await;
+        }
+    }
 }
