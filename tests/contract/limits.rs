@@ -346,23 +346,20 @@ async fn messages(site: Site) {
 async fn unknown_users(site: Site) {
     let api = Api::of(site.replica());
     api.sign_up("known", "12345678").await.ok(201);
-    let mut medians = Vec::new();
-    for name in ["known", "unknown"] {
-        let mut times = Vec::new();
-        for _ in 0..7 {
+    // The fastest of several, taken in turn: what else the machine does only ever adds to it.
+    let mut fastest = [f64::MAX; 2];
+    for _ in 0..10 {
+        for (name, fastest) in ["known", "unknown"].into_iter().zip(&mut fastest) {
             let begun = Instant::now();
-            api.login(name, "87654321")
-                .await
-                .refused(401, "PASSWORD_MATCH_FAILED", name);
-            times.push(begun.elapsed());
+            let answer = api.login(name, "87654321").await;
+            answer.refused(401, "PASSWORD_MATCH_FAILED", name);
+            *fastest = fastest.min(begun.elapsed().as_secs_f64());
         }
-        times.sort();
-        medians.push(times[3].as_secs_f64());
     }
-    let ratio = medians[0] / medians[1];
+    let ratio = fastest[0] / fastest[1];
     assert!(
         (0.4..2.5).contains(&ratio),
-        "a known and an unknown name take {medians:?} s"
+        "a known and an unknown name take {fastest:?} s"
     );
 }
 
