@@ -97,6 +97,7 @@ impl App {
         let rooms = Rooms::new(
             base.store.clone(),
             workers.clone(),
+            metrics.clone(),
             settings.warm_limits(),
             linger,
         );
@@ -202,7 +203,7 @@ impl App {
         tracing::info!(sessions = self.context.metrics.sessions(), ?window, "leaving");
         self.context.drain.begin(window);
         stop_accepting.cancel();
-        self.context.rooms.ring_all();
+        self.context.rooms.call_all();
         self.clients.close();
         let mut clean = tokio::time::timeout(window + DEADLINE, self.clients.wait())
             .await

@@ -152,6 +152,9 @@ impl From<HashError> for ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(e: StoreError) -> Self {
+        if e.is_fault() {
+            return Self::internal(&e);
+        }
         tracing::error!(error = %e, "the store did not answer a request");
         Self::new(
             ErrorType::Unavailable,

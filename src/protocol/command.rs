@@ -33,6 +33,11 @@ struct Raw<'a> {
     nonce: Option<String>,
 }
 
+#[derive(Deserialize)]
+struct NonceAlone {
+    nonce: String,
+}
+
 /// An optional field that is there is not null.
 pub(crate) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     from: D,
@@ -55,12 +60,16 @@ pub fn parse_command(frame: &str, max_bytes: usize) -> Result<Command, BadComman
         message,
         nonce,
     };
-    let raw: Raw<'_> = read_object(frame.as_bytes()).map_err(|e| {
-        bad(
-            format!("the frame is not a command of the form {{\"text\": …}}: {e}"),
-            None,
-        )
-    })?;
+    let raw: Raw<'_> = match read_object(frame.as_bytes()) {
+        Ok(raw) => raw,
+        Err(e) => {
+            // The sender waits for an answer to its nonce, whatever is wrong with the rest.
+            let alone = read_object::<NonceAlone>(frame.as_bytes()).ok();
+            let nonce = alone.and_then(|alone| Nonce::parse(alone.nonce).ok());
+            let message = format!("the frame is not a command of the form {{\"text\": …}}: {e}");
+            return Err(bad(message, nonce));
+        }
+    };
     let nonce = raw
         .nonce
         .map(Nonce::parse)
@@ -142,6 +151,8 @@ mod tests {
                 "{bad}"
             );
         }
+        let ill_typed = parse_command(r#"{"text":42,"nonce":"n"}"#, 10).unwrap_err();
+        assert_eq!(ill_typed.nonce.unwrap().as_str(), "n");
         let long = parse_command(r#"{"text":"ééé","nonce":"n"}"#, 5).unwrap_err();
         assert_eq!(
             (long.error, long.nonce.unwrap().as_str()),

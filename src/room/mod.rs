@@ -3,20 +3,25 @@
 mod log;
 mod registry;
 mod repair;
+mod row;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{OnceCell, watch};
+use tokio_util::task::TaskTracker;
 
 pub use log::{Entry, Hole, Log, Read, WarmLimits};
 pub use registry::{Interest, Rooms, Seat};
+pub use row::{Follower, WRITE_BYTES, WRITE_FRAMES};
 
 use crate::ids::{RoomId, RoomName, Seq};
+use crate::metrics::Metrics;
 use crate::protocol::Message;
 use crate::session::frame;
+use row::Row;
 
 impl Entry {
     /// Encodes a message for every session of its room.
@@ -36,9 +41,16 @@ pub struct Room {
     pub id: RoomId,
     state: Mutex<State>,
     loaded: OnceCell<()>,
-    /// Bumped when the head has moved; its sessions wait for that.
+    /// Rung when the head has moved; the rows wait for that.
     bell: watch::Sender<()>,
+    rows: Mutex<Vec<Arc<Row>>>,
+    tracker: TaskTracker,
+    metrics: Metrics,
+    this: Weak<Self>,
 }
+
+/// A row's view of its room's bell.
+type Bell = watch::Receiver<()>;
 
 #[derive(Debug)]
 struct State {
@@ -49,20 +61,25 @@ struct State {
 }
 
 impl Room {
-    fn new(name: RoomName, limits: WarmLimits) -> Self {
+    fn new(name: RoomName, limits: WarmLimits, tracker: TaskTracker, metrics: Metrics) -> Arc<Self> {
+        let log = Log::new(limits);
         let state = State {
-            log: Log::new(limits),
+            log,
             repairing: false,
             sessions: 0,
             empty_since: Instant::now(),
         };
-        Self {
+        Arc::new_cyclic(|this| Self {
             id: name.id(),
             name,
             state: Mutex::new(state),
             loaded: OnceCell::new(),
             bell: watch::Sender::new(()),
-        }
+            rows: Mutex::default(),
+            tracker,
+            metrics,
+            this: this.clone(),
+        })
     }
 
     /// The last message in order that this replica has.
@@ -80,9 +97,29 @@ impl Room {
         self.state.lock().log.read(cursor, count, bytes, into)
     }
 
-    /// Wakes every session of the room.
-    pub fn ring(&self) {
+    fn ring(&self) {
         self.bell.send_replace(());
+    }
+
+    /// Makes every session of the room look around.
+    fn call_all(&self) {
+        self.rows.lock().iter().for_each(|row| row.call());
+    }
+
+    /// Finds the follower a place in a row, a new one if all are full.
+    fn admit(&self, follower: &Arc<dyn Follower>) -> Arc<Row> {
+        let mut rows = self.rows.lock();
+        if let Some(row) = rows.iter().find(|row| row.admit(follower)) {
+            return row.clone();
+        }
+        let row = Arc::new(Row::default());
+        row.admit(follower);
+        // First the bell, then the head: what is appended in between rings.
+        let bell = self.bell.subscribe();
+        self.tracker
+            .spawn(row.clone().run(self.this.clone(), bell, self.head()));
+        rows.push(row.clone());
+        row
     }
 
     /// Takes a message; true: something is missing before it and somebody has to start the repair.
@@ -120,14 +157,5 @@ impl State {
         let wanted = !self.repairing && self.log.hole().is_some();
         self.repairing |= wanted;
         wanted
-    }
-}
-
-/// One session's view of its room's bell.
-pub type Bell = watch::Receiver<()>;
-
-impl Room {
-    pub fn bell(self: &Arc<Self>) -> Bell {
-        self.bell.subscribe()
     }
 }

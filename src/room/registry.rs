@@ -8,8 +8,10 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
-use super::{Entry, Room, WarmLimits};
+use super::row::Row;
+use super::{Entry, Follower, Room, WarmLimits};
 use crate::ids::{RoomId, RoomName, Seq};
+use crate::metrics::Metrics;
 use crate::store::{Store, StoreError};
 
 /// How many of a room's newest messages are read when it comes to life: what most resuming clients lack.
@@ -26,6 +28,7 @@ pub(super) struct Shared {
     live: RwLock<HashMap<RoomId, Arc<Room>>>,
     pub(super) store: Store,
     pub(super) tracker: TaskTracker,
+    metrics: Metrics,
     limits: WarmLimits,
     linger: Duration,
     interest: Interest,
@@ -60,19 +63,32 @@ impl Interest {
 
 /// A session's place in a live room; the room stays live while it is held.
 #[derive(Debug)]
-pub struct Seat(Arc<Room>);
+pub struct Seat {
+    room: Arc<Room>,
+    place: Option<(Arc<Row>, Arc<dyn Follower>)>,
+}
+
+impl Seat {
+    /// From now on the follower hears of every message; what came before it has to read itself.
+    pub fn follow(&mut self, follower: Arc<dyn Follower>) {
+        self.place = Some((self.room.admit(&follower), follower));
+    }
+}
 
 impl std::ops::Deref for Seat {
     type Target = Arc<Room>;
 
     fn deref(&self) -> &Arc<Room> {
-        &self.0
+        &self.room
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut state = self.0.state.lock();
+        if let Some((row, follower)) = &self.place {
+            row.dismiss(follower);
+        }
+        let mut state = self.room.state.lock();
         state.sessions -= 1;
         state.empty_since = Instant::now();
     }
@@ -89,12 +105,19 @@ impl Shared {
 }
 
 impl Rooms {
-    pub fn new(store: Store, tracker: TaskTracker, limits: WarmLimits, linger: Duration) -> Self {
+    pub fn new(
+        store: Store,
+        tracker: TaskTracker,
+        metrics: Metrics,
+        limits: WarmLimits,
+        linger: Duration,
+    ) -> Self {
         let interest = Interest::default();
         Self(Arc::new(Shared {
             live: RwLock::default(),
             store,
             tracker,
+            metrics,
             limits,
             linger,
             interest,
@@ -126,11 +149,19 @@ impl Rooms {
         let mut live = self.0.live.write();
         let room = live.entry(id).or_insert_with(|| {
             self.0.interest.set(id, true);
-            Arc::new(Room::new(name.clone(), self.0.limits))
+            Room::new(
+                name.clone(),
+                self.0.limits,
+                self.0.tracker.clone(),
+                self.0.metrics.clone(),
+            )
         });
         // Counted under the registry's lock, so that `retire` cannot take the room away in between.
         room.state.lock().sessions += 1;
-        Seat(room.clone())
+        Seat {
+            room: room.clone(),
+            place: None,
+        }
     }
 
     /// The room, if it is live here.
@@ -160,9 +191,9 @@ impl Rooms {
         }
     }
 
-    /// Wakes every session of every room.
-    pub fn ring_all(&self) {
-        self.0.live.read().values().for_each(|room| room.ring());
+    /// Makes every session of every room look around.
+    pub fn call_all(&self) {
+        self.0.live.read().values().for_each(|room| room.call_all());
     }
 
     /// Asks the store for the heads of these rooms and repairs what is behind.

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::io;
 
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::frame::{self, Incoming};
@@ -25,13 +26,25 @@ thread_local! {
     static BUFFER: RefCell<Box<[u8; READ]>> = RefCell::new(Box::new([0; READ]));
 }
 
+/// Reads and forgets until the client closes.
+pub(super) async fn read_to_end(stream: &TcpStream) -> io::Result<()> {
+    loop {
+        stream.readable().await?;
+        match BUFFER.with_borrow_mut(|buffer| stream.try_read(buffer.as_mut_slice())) {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
 impl Session {
     /// Reads once from the socket.
     pub(super) fn read(&mut self) -> Result<(), End> {
-        BUFFER.with_borrow_mut(|buffer| match self.stream.try_read(buffer.as_mut_slice()) {
+        BUFFER.with_borrow_mut(|buffer| match self.wire.stream.try_read(buffer.as_mut_slice()) {
             Ok(0) => Err(End::Socket(io::ErrorKind::UnexpectedEof.into())),
             Ok(count) => {
-                self.last_heard = Instant::now();
                 self.decoder.push(&buffer[..count]);
                 Ok(())
             }
@@ -42,15 +55,25 @@ impl Session {
 
     /// Takes the frames that are whole, as long as the session is listened to.
     pub(super) fn take_commands(&mut self) -> Result<(), End> {
+        if !self.reads() {
+            // Whoever is not listened to is not silent.
+            self.last_heard = Instant::now();
+        }
         while self.reads() && self.decoder.buffered() > 0 {
-            match self.decoder.take().map_err(End::Close)? {
+            let before = self.decoder.buffered();
+            let taken = self.decoder.take().map_err(End::Close)?;
+            // Every whole frame is a sign of life, a fragment too; bytes alone are not.
+            if self.decoder.buffered() < before {
+                self.last_heard = Instant::now();
+            }
+            match taken {
                 None => break,
                 Some(Incoming::Text(text)) => self.take_text(&text)?,
                 Some(Incoming::Binary) => {
                     self.writable()?;
                     self.refuse_malformed("a command is a text frame", None)?;
                 }
-                Some(Incoming::Ping(payload)) => self.outbox.push(frame::pong(&payload)),
+                Some(Incoming::Ping(payload)) => self.wire.push(frame::pong(&payload)),
                 Some(Incoming::Pong) => {}
                 Some(Incoming::Close(code)) => return Err(End::Peer(code)),
             }
@@ -139,7 +162,7 @@ impl Session {
                     committed.appended.id,
                     committed.appended.seq,
                 );
-                self.outbox.push(frame::text(&ack));
+                self.wire.push(frame::text(&ack));
             }
             (Ok(_), None) => {}
             (Err(e), nonce) => self.refuse(e.kind(), &e.to_string(), nonce.as_ref(), Some(RETRY_AFTER)),
@@ -157,7 +180,7 @@ impl Session {
 
     fn refuse(&mut self, error: ErrorType, message: &str, nonce: Option<&Nonce>, retry_after: Option<u64>) {
         self.context.metrics.refused(error);
-        self.outbox
+        self.wire
             .push(frame::text(&protocol::error(error, message, nonce, retry_after)));
     }
 }

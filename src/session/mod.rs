@@ -1,11 +1,12 @@
-//! A session: one socket and a cursor over its room's log. One task owns both; it never waits for another
-//! client, and keeps no queue: what is due is read from the log when the socket can take it.
+//! A session: one socket and a cursor over its room's log. It never waits for another client, and keeps no queue:
+//! what is due is read from the log when the socket can take it.
 
 mod deliver;
 pub mod frame;
 mod inbox;
 mod join;
 mod outbox;
+mod wire;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -18,7 +19,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use governor::DefaultDirectRateLimiter;
 use rand::Rng;
-use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, Sleep};
@@ -30,10 +30,11 @@ use crate::ids::{Nonce, Seq, User};
 use crate::journal::{Journal, JournalError, Outcome};
 use crate::metrics::Metrics;
 use crate::protocol::{self, Close};
-use crate::room::{Bell, Rooms, Seat};
+use crate::room::{Rooms, Seat};
 use crate::store::Store;
 use frame::Decoder;
 use outbox::Outbox;
+use wire::Wire;
 
 /// How many messages of one session may wait for the journal; until there is a place it is not read.
 const MAX_IN_FLIGHT: usize = 64;
@@ -79,13 +80,10 @@ pub struct Writer {
 pub struct Session {
     context: Arc<Context>,
     seat: Seat,
-    bell: Bell,
-    stream: TcpStream,
+    wire: Arc<Wire>,
     /// `None`: read only.
     writer: Option<Box<Writer>>,
-    cursor: Seq,
     decoder: Decoder,
-    outbox: Outbox,
     /// Drafts given to the journal, in order; they are answered in order.
     in_flight: VecDeque<(Option<Nonce>, oneshot::Receiver<Outcome>)>,
     /// Refused commands in a row, by reason.
@@ -93,8 +91,6 @@ pub struct Session {
     too_fast: u32,
     last_heard: Instant,
     next_ping: Instant,
-    /// Since when the session has been behind its room.
-    behind_since: Option<Instant>,
     leave_at: Option<Instant>,
 }
 
@@ -135,30 +131,30 @@ impl Session {
         // JSON may spell each byte of a text as \u00XX; the rest is the command's other fields.
         let mut decoder = Decoder::new(context.settings.message_max_bytes * 6 + 1024);
         decoder.push(early);
-        let mut outbox = Outbox::default();
         let user = writer.as_ref().map(|writer| &writer.user);
-        outbox.push(frame::text(&protocol::joined(
-            &joined.seat.name,
-            joined.seq,
-            user,
-            joined.recovered,
-        )));
+        let Joined {
+            mut seat,
+            seq,
+            recovered,
+        } = joined;
+        let wire = Wire::new(
+            stream,
+            seq,
+            frame::text(&protocol::joined(&seat.name, seq, user, recovered)),
+        );
+        seat.follow(wire.clone());
         let now = Instant::now();
         Self {
-            bell: joined.seat.bell(),
-            cursor: joined.seq,
-            seat: joined.seat,
+            seat,
+            wire,
             next_ping: now + context.settings.ping,
             context,
-            stream,
             writer,
             decoder,
-            outbox,
             in_flight: VecDeque::new(),
             malformed: 0,
             too_fast: 0,
             last_heard: now,
-            behind_since: None,
             leave_at: None,
         }
     }
@@ -211,19 +207,13 @@ impl Session {
     /// While the journal has enough of this session, or the socket does not take our answers, nobody reads it.
     async fn wait(&mut self, mut clock: Pin<&mut Sleep>) -> Result<Woken, End> {
         let reading = self.reads();
-        let Self {
-            stream,
-            bell,
-            in_flight,
-            outbox,
-            ..
-        } = self;
-        let blocked = !outbox.is_empty();
+        let Self { wire, in_flight, .. } = self;
+        let (blocked, _) = wire.backlog();
         let own = poll_fn(|cx| {
-            if blocked && let Poll::Ready(ready) = stream.poll_write_ready(cx) {
+            if blocked && let Poll::Ready(ready) = wire.stream.poll_write_ready(cx) {
                 return Poll::Ready(ready.map(|()| Woken::Room));
             }
-            if reading && let Poll::Ready(ready) = stream.poll_read_ready(cx) {
+            if reading && let Poll::Ready(ready) = wire.stream.poll_read_ready(cx) {
                 return Poll::Ready(ready.map(|()| Woken::Socket));
             }
             if let Some((_, outcome)) = in_flight.front_mut()
@@ -237,14 +227,13 @@ impl Session {
         });
         tokio::select! {
             woken = own => Ok(woken?),
-            // The seat holds the room and the room its bell: this ends only with the room.
-            rung = bell.changed() => rung.map(|()| Woken::Room).map_err(|_| End::Close(Close::Leaving)),
+            () = wire.called() => Ok(Woken::Room),
         }
     }
 
     /// Whether the client is listened to at the moment.
     fn reads(&self) -> bool {
-        self.in_flight.len() < MAX_IN_FLIGHT && !self.outbox.is_long() && !self.is_leaving()
+        self.in_flight.len() < MAX_IN_FLIGHT && !self.wire.backlog().1 && !self.is_leaving()
     }
 
     fn is_leaving(&self) -> bool {
@@ -260,7 +249,7 @@ impl Session {
             return Ok(());
         }
         let wait = rand::rng().random_range(0..=RECONNECT_SPREAD);
-        self.outbox.push(frame::text(&protocol::reconnect(wait)));
+        self.wire.push(frame::text(&protocol::reconnect(wait)));
         Err(End::Close(Close::Leaving))
     }
 
@@ -270,9 +259,10 @@ impl Session {
         let mut next = self.next_ping.min(self.last_heard + settings.idle);
         let others = [
             self.writer.as_ref().map(|writer| writer.until),
-            self.behind_since.map(|since| since + settings.slow),
+            self.wire.behind_since().map(|since| since + settings.slow),
             // Once its moment has come, a session waits for its outcomes alone.
-            self.leave_at.filter(|_| self.in_flight.is_empty() || !self.is_leaving()),
+            self.leave_at
+                .filter(|_| self.in_flight.is_empty() || !self.is_leaving()),
         ];
         for other in others.into_iter().flatten() {
             next = next.min(other);
@@ -289,23 +279,25 @@ impl Session {
             return Err(End::Close(Close::NoSignOfLife));
         }
         if self
-            .behind_since
+            .wire
+            .behind_since()
             .is_some_and(|since| since + settings.slow <= now)
         {
             return Err(End::Close(Close::TooFarBehind));
         }
         if self.next_ping <= now {
             self.next_ping = now + settings.ping;
-            self.outbox.push(frame::PING_FRAME);
+            self.wire.push(frame::PING_FRAME);
         }
         Ok(())
     }
 
     /// Writes what is left and the close frame, and gives the client a moment to answer.
-    async fn goodbye(mut self, last: Bytes) {
-        self.outbox.push(last);
-        let Self { stream, outbox, .. } = self;
-        goodbye(stream, outbox).await;
+    async fn goodbye(self, last: Bytes) {
+        let rest = self.wire.close(last);
+        let Self { seat, wire, .. } = self;
+        drop(seat);
+        goodbye(&wire.stream, rest).await;
     }
 }
 
@@ -313,21 +305,21 @@ impl Session {
 pub async fn turn_away(stream: TcpStream, why: Close) {
     let mut outbox = Outbox::default();
     outbox.push(frame::close(why));
-    goodbye(stream, outbox).await;
+    goodbye(&stream, outbox).await;
 }
 
-async fn goodbye(mut stream: TcpStream, mut outbox: Outbox) {
+async fn goodbye(stream: &TcpStream, mut outbox: Outbox) {
     let close = async {
-        while !outbox.write(&stream)?.done {
+        while !outbox.write(stream)?.done {
             stream.writable().await?;
         }
-        stream.shutdown().await?;
+        socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Write)?;
         // Until the client has closed too: a socket that is dropped with unread bytes resets the connection,
         // and the client may lose the close frame.
-        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
+        inbox::read_to_end(stream).await
     };
     match tokio::time::timeout(GOODBYE, close).await {
-        Ok(Ok(_)) => {}
+        Ok(Ok(())) => {}
         Ok(Err(e)) => tracing::debug!(error = %e, "a socket broke at its close"),
         Err(_) => tracing::debug!("a client did not answer the close"),
     }

@@ -51,18 +51,7 @@ impl Outbox {
     pub fn write(&mut self, stream: &TcpStream) -> io::Result<Written> {
         let mut written = Written::default();
         while !self.is_empty() {
-            let waiting = &self.frames[self.next..];
-            let count = waiting.len().min(MAX_SLICES);
-            let result = if let [frame] = waiting {
-                stream.try_write(frame)
-            } else {
-                let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-                for (slice, frame) in slices.iter_mut().zip(waiting) {
-                    *slice = IoSlice::new(frame);
-                }
-                stream.try_write_vectored(&slices[..count])
-            };
-            match result {
+            match try_write(stream, &self.frames[self.next..]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(bytes) => {
                     written.bytes += bytes;
@@ -92,6 +81,35 @@ impl Outbox {
         }
         self.next - before
     }
+}
+
+/// One call to the kernel, for as many frames as it takes.
+fn try_write(stream: &TcpStream, frames: &[Bytes]) -> io::Result<usize> {
+    if let [frame] = frames {
+        return stream.try_write(frame);
+    }
+    let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+    let count = frames.len().min(MAX_SLICES);
+    for (slice, frame) in slices.iter_mut().zip(frames) {
+        *slice = IoSlice::new(frame);
+    }
+    stream.try_write_vectored(&slices[..count])
+}
+
+/// Writes frames that nothing waits in front of; gives what the socket did not take. An error is left to the next
+/// write, which meets it too.
+pub fn write_frames(stream: &TcpStream, frames: &[Bytes]) -> Option<Vec<Bytes>> {
+    let taken = try_write(stream, frames).unwrap_or(0);
+    // The usual case: one frame, and all of it.
+    if matches!(frames, [frame] if frame.len() == taken) {
+        return None;
+    }
+    let mut rest = Outbox {
+        frames: frames.to_vec(),
+        next: 0,
+    };
+    rest.advance(taken);
+    (!rest.is_empty()).then(|| rest.frames.split_off(rest.next))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ mod connect;
 mod entities;
 mod messages;
 
-use sea_orm::{DatabaseConnection, DbErr};
+use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
 
 pub use accounts::Account;
 pub use append::{Appended, Row};
@@ -20,6 +20,20 @@ pub enum StoreError {
     Taken,
     #[error(transparent)]
     Database(#[from] DbErr),
+}
+
+impl StoreError {
+    /// Trying again cannot help: the statement does not fit the schema (class 42 of SQLSTATE).
+    pub fn is_fault(&self) -> bool {
+        let Self::Database(DbErr::Query(RuntimeErr::SqlxError(e)) | DbErr::Exec(RuntimeErr::SqlxError(e))) =
+            self
+        else {
+            return false;
+        };
+        e.as_database_error()
+            .and_then(|e| e.code())
+            .is_some_and(|code| code.starts_with("42"))
+    }
 }
 
 /// The database. Cheap to clone: a pool.

@@ -1,0 +1,159 @@
+//! The writing side of a session: its socket, its cursor, and what the socket has still to take.
+//!
+//! Two tasks write to it. While the session is at the head and nothing is left over, the room's row hands it each
+//! message and the session's own task sleeps on; in every other case that task moves the cursor. Either holds the
+//! lock for as long as one write takes, never while it waits.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::outbox::{Outbox, write_frames};
+use crate::ids::Seq;
+use crate::room::{Follower, Read, Room, WRITE_BYTES, WRITE_FRAMES};
+
+/// A session's writing side.
+#[derive(Debug)]
+pub struct Wire {
+    pub stream: TcpStream,
+    state: Mutex<State>,
+    called: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    cursor: Seq,
+    outbox: Outbox,
+    /// Since when the session has been behind its room.
+    behind_since: Option<Instant>,
+    /// The session is over: nothing is written behind its close frame.
+    closed: bool,
+}
+
+/// How far a delivery came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivered {
+    /// To the head.
+    All,
+    /// Until the socket took no more.
+    Blocked,
+    /// Until where the warm log begins too late; the next message is the one after this.
+    Cold(Seq),
+}
+
+impl Wire {
+    pub fn new(stream: TcpStream, cursor: Seq, first: Bytes) -> Arc<Self> {
+        let mut outbox = Outbox::default();
+        outbox.push(first);
+        let state = State {
+            cursor,
+            outbox,
+            behind_since: None,
+            closed: false,
+        };
+        Arc::new(Self {
+            stream,
+            state: Mutex::new(state),
+            called: Notify::new(),
+        })
+    }
+
+    /// Adds a frame; [`Wire::deliver`] writes it.
+    pub fn push(&self, frame: Bytes) {
+        self.state.lock().outbox.push(frame);
+    }
+
+    /// Adds frames of the log that were read from the store behind `from`, up to `to`; unless the row has moved the
+    /// cursor while they were read.
+    pub fn feed(&self, from: Seq, to: Seq, frames: impl Iterator<Item = Bytes>) {
+        let mut state = self.state.lock();
+        if state.cursor == from {
+            frames.for_each(|frame| state.outbox.push(frame));
+            state.cursor = to;
+        }
+    }
+
+    /// Writes what is due until the cursor is at the head or the socket takes no more. The second value is the
+    /// number of frames written, the third their bytes.
+    pub fn deliver(&self, room: &Room) -> io::Result<(Delivered, usize, usize)> {
+        let mut state = self.state.lock();
+        let State {
+            cursor,
+            outbox,
+            behind_since,
+            ..
+        } = &mut *state;
+        let (mut frames, mut bytes) = (0, 0);
+        loop {
+            let written = outbox.write(&self.stream)?;
+            frames += written.frames;
+            bytes += written.bytes;
+            if !written.done {
+                behind_since.get_or_insert_with(Instant::now);
+                return Ok((Delivered::Blocked, frames, bytes));
+            }
+            match room.read(*cursor, WRITE_FRAMES, WRITE_BYTES, outbox.frames()) {
+                Read::UpToDate => {
+                    *behind_since = None;
+                    return Ok((Delivered::All, frames, bytes));
+                }
+                Read::Advanced(at) => *cursor = at,
+                Read::Cold => return Ok((Delivered::Cold(*cursor), frames, bytes)),
+            }
+        }
+    }
+
+    /// Whether something waits for the socket, and whether it is so much that the client is no longer read.
+    pub fn backlog(&self) -> (bool, bool) {
+        let state = self.state.lock();
+        (!state.outbox.is_empty(), state.outbox.is_long())
+    }
+
+    pub fn behind_since(&self) -> Option<Instant> {
+        self.state.lock().behind_since
+    }
+
+    /// Waits until the session's task is called.
+    pub async fn called(&self) {
+        self.called.notified().await;
+    }
+
+    /// Ends the session's part in the room, and gives what is left to write with `last` behind it.
+    pub fn close(&self, last: Bytes) -> Outbox {
+        let mut state = self.state.lock();
+        state.closed = true;
+        let mut rest = std::mem::take(&mut state.outbox);
+        rest.push(last);
+        rest
+    }
+}
+
+impl Follower for Wire {
+    fn advance(&self, from: Seq, to: Seq, frames: &[Bytes]) -> bool {
+        let mut state = self.state.lock();
+        // What is left over is written by the session's task, which reads on by itself then.
+        if state.closed || state.cursor >= to || !state.outbox.is_empty() {
+            return false;
+        }
+        if state.cursor != from {
+            self.called.notify_one();
+            return false;
+        }
+        state.cursor = to;
+        if let Some(rest) = write_frames(&self.stream, frames) {
+            rest.into_iter().for_each(|frame| state.outbox.push(frame));
+            state.behind_since.get_or_insert_with(Instant::now);
+            self.called.notify_one();
+        }
+        true
+    }
+
+    fn call(&self) {
+        self.called.notify_one();
+    }
+}
