@@ -87,3 +87,101 @@ impl Row {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio_util::task::TaskTracker;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::ids::RoomName;
+    use crate::metrics::Metrics;
+    use crate::room::{Entry, WarmLimits};
+
+    /// Takes everything, as a session at the head with a fast socket does.
+    #[derive(Debug, Default)]
+    struct Eager {
+        state: Mutex<(Seq, Vec<Bytes>)>,
+        calls: AtomicUsize,
+    }
+
+    impl Follower for Eager {
+        fn advance(&self, from: Seq, to: Seq, frames: &[Bytes]) -> bool {
+            let mut state = self.state.lock();
+            assert_eq!(state.0, from, "a row moves its followers without a gap");
+            state.0 = to;
+            state.1.extend_from_slice(frames);
+            true
+        }
+
+        fn call(&self) {
+            self.calls.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn entry(seq: Seq) -> Entry {
+        Entry {
+            seq,
+            id: Uuid::nil(),
+            frame: Bytes::from(seq.to_string()),
+        }
+    }
+
+    fn room(warm: usize) -> (Arc<Room>, TaskTracker) {
+        let tracker = TaskTracker::new();
+        let limits = WarmLimits {
+            messages: warm,
+            bytes: 1 << 20,
+        };
+        let room = Room::new(
+            RoomName::parse("r").unwrap(),
+            limits,
+            tracker.clone(),
+            Metrics::default(),
+        );
+        room.load(vec![]);
+        (room, tracker)
+    }
+
+    #[tokio::test]
+    async fn everybody_gets_everything_once_and_in_order() {
+        let (room, tracker) = room(1000);
+        let followers: Vec<Arc<Eager>> = (0..ROW * 2 + 1).map(|_| Arc::default()).collect();
+        for follower in &followers {
+            room.admit(&(follower.clone() as Arc<dyn Follower>));
+        }
+        assert_eq!(room.rows.lock().len(), 3);
+        for seq in 1..=300 {
+            room.offer(entry(seq));
+            if seq % 7 == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        while followers.iter().any(|follower| follower.state.lock().0 < 300) {
+            tokio::task::yield_now().await;
+        }
+        let all: Vec<Bytes> = (1..=300).map(|seq| entry(seq).frame).collect();
+        assert!(followers.iter().all(|follower| follower.state.lock().1 == all));
+        // The rows end with their room.
+        drop(room);
+        tracker.close();
+        tracker.wait().await;
+    }
+
+    #[tokio::test]
+    async fn a_row_that_the_log_has_left_behind_calls_its_followers() {
+        let (room, _tracker) = room(10);
+        let follower: Arc<Eager> = Arc::default();
+        let row = room.admit(&(follower.clone() as Arc<dyn Follower>));
+        (1..=50).for_each(|seq| drop(room.offer(entry(seq))));
+        while follower.calls.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+        row.dismiss(&(follower.clone() as Arc<dyn Follower>));
+        room.offer(entry(51));
+        tokio::task::yield_now().await;
+        assert!(follower.state.lock().1.is_empty());
+    }
+}
