@@ -1,0 +1,317 @@
+//! A browser to drive: chromedriver on a port of its own, and windows that do what a person would.
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use fantoccini::error::CmdError;
+use fantoccini::wd::WebDriverCompatibleCommand;
+use fantoccini::{Client, ClientBuilder, Locator};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, ChildStdin, Command};
+
+/// How long a condition may take to come true. Reconnecting waits up to 20 s between two attempts.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs chromedriver in a process group of its own and ends all of the group, with every Chromium in it, when its
+/// standard input closes. That happens with this process, however this process ends.
+const KEEPER: &str = r#"trap : TERM
+chromedriver --port=0 &
+cat >/dev/null
+kill -TERM 0
+sleep 1
+rm -rf "$1"
+kill -KILL 0"#;
+
+pub struct Browser {
+    port: u16,
+    profiles: TempDir,
+    keeper: Child,
+    life: Option<ChildStdin>,
+}
+
+impl Browser {
+    /// None where there is no chromedriver; but with CI=true that is a failure.
+    pub async fn start() -> Option<Self> {
+        match Command::new("chromedriver")
+            .arg("--version")
+            .stdout(Stdio::null())
+            .status()
+            .await
+        {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                assert_ne!(
+                    std::env::var("CI").as_deref(),
+                    Ok("true"),
+                    "CI has no chromedriver"
+                );
+                eprintln!("SKIPPED: chromedriver is not installed, so nobody looked at the page");
+                return None;
+            }
+            version => assert!(version.expect("run chromedriver").success()),
+        }
+        let profiles = tempfile::tempdir().expect("a folder for profiles");
+        let mut keeper = Command::new("sh")
+            .args(["-c", KEEPER, "keeper"])
+            .arg(profiles.path())
+            // Chromium leaves files in the temporary folder; these too go with the profiles.
+            .env("TMPDIR", profiles.path())
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("start chromedriver");
+        let life = keeper.stdin.take();
+        let mut lines = BufReader::new(keeper.stdout.take().expect("its output")).lines();
+        let started = async {
+            while let Some(line) = lines.next_line().await.expect("read chromedriver's output") {
+                if let Some((_, port)) = line.split_once("started successfully on port ") {
+                    return port.trim_end_matches('.').parse().expect("a port");
+                }
+            }
+            panic!("chromedriver ended at once");
+        };
+        let port = tokio::time::timeout(PATIENCE, started)
+            .await
+            .expect("chromedriver starts");
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        Some(Self {
+            port,
+            profiles,
+            keeper,
+            life,
+        })
+    }
+
+    pub async fn end(mut self) {
+        drop(self.life.take());
+        self.keeper.wait().await.expect("chromedriver ends");
+    }
+
+    pub async fn window(&self) -> Window {
+        self.open(json!(["--window-size=1180,760"]), Value::Null).await
+    }
+
+    /// A window as wide as the narrowest phone that is still about.
+    pub async fn phone(&self) -> Window {
+        let metrics =
+            json!({"deviceMetrics": {"width": 360, "height": 640, "pixelRatio": 2.0, "touch": true}});
+        self.open(json!([]), metrics).await
+    }
+
+    async fn open(&self, more: Value, emulation: Value) -> Window {
+        let profile = tempfile::tempdir_in(self.profiles.path())
+            .expect("a new profile")
+            .keep();
+        let mut args = vec![
+            json!("--headless=new"),
+            json!("--no-sandbox"),
+            json!("--disable-gpu"),
+            json!("--disable-quic"),
+            json!("--no-first-run"),
+            json!("--disable-background-networking"),
+            json!("--disable-component-update"),
+            json!("--disable-sync"),
+            json!("--disable-dev-shm-usage"),
+            json!(format!("--user-data-dir={}", profile.display())),
+        ];
+        args.extend(more.as_array().cloned().unwrap_or_default());
+        let mut options = json!({ "args": args });
+        if Path::new("/usr/bin/chromium").exists() {
+            options["binary"] = json!("/usr/bin/chromium");
+        }
+        if !emulation.is_null() {
+            options["mobileEmulation"] = emulation;
+        }
+        let capabilities = json!({
+            "goog:chromeOptions": options,
+            "goog:loggingPrefs": {"browser": "ALL"},
+            // A script that got through as markup would open an alert; see that it fails the test.
+            "unhandledPromptBehavior": "ignore",
+        });
+        let Value::Object(capabilities) = capabilities else {
+            unreachable!("it is an object")
+        };
+        let client = ClientBuilder::new(HttpConnector::new())
+            .capabilities(capabilities)
+            .connect(&format!("http://127.0.0.1:{}", self.port))
+            .await
+            .expect("open a browser window");
+        Window { client }
+    }
+}
+
+pub struct Window {
+    pub client: Client,
+}
+
+impl Window {
+    pub async fn visit(&self, url: &str) {
+        self.client.goto(url).await.expect("open the page");
+        self.until(
+            "the page has started",
+            "return document.body.dataset.view !== 'starting'",
+        )
+        .await;
+    }
+
+    pub async fn js(&self, script: &str) -> Value {
+        self.client
+            .execute(script, vec![])
+            .await
+            .unwrap_or_else(|error| panic!("{script}: {error}"))
+    }
+
+    /// Waits until `script` returns something true, and gives it back.
+    pub async fn until(&self, what: &str, script: &str) -> Value {
+        let begun = tokio::time::Instant::now();
+        loop {
+            let value = self.js(script).await;
+            if !matches!(value, Value::Null | Value::Bool(false)) {
+                return value;
+            }
+            if begun.elapsed() > PATIENCE {
+                let body = self.js("return document.body.innerText").await;
+                panic!(
+                    "waited in vain until {what}; the page says:\n{}",
+                    body.as_str().unwrap_or_default()
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    pub async fn click(&self, css: &str) {
+        let element = self
+            .client
+            .find(Locator::Css(css))
+            .await
+            .unwrap_or_else(|e| panic!("{css}: {e}"));
+        element
+            .click()
+            .await
+            .unwrap_or_else(|e| panic!("click {css}: {e}"));
+    }
+
+    /// Types into the field `css`, as after a click into it.
+    pub async fn type_into(&self, css: &str, text: &str) {
+        let element = self
+            .client
+            .find(Locator::Css(css))
+            .await
+            .unwrap_or_else(|e| panic!("{css}: {e}"));
+        element
+            .send_keys(text)
+            .await
+            .unwrap_or_else(|e| panic!("type into {css}: {e}"));
+    }
+
+    /// Types to whatever has the focus, as a person at a keyboard does.
+    pub async fn keys(&self, text: &str) {
+        let element = self
+            .client
+            .active_element()
+            .await
+            .expect("something has the focus");
+        element
+            .send_keys(text)
+            .await
+            .unwrap_or_else(|e| panic!("type {text:?}: {e}"));
+    }
+
+    pub async fn sign_up(&self, name: &str) {
+        self.click("#account input[value='sign-up']").await;
+        self.type_into("#username", name).await;
+        self.type_into("#secret", "correct horse").await;
+        self.click("#enter").await;
+        self.connected().await;
+    }
+
+    pub async fn go_to_room(&self, room: &str) {
+        self.type_into("#join-name", room).await;
+        self.click("#join button[type='submit']").await;
+        let shown = format!(
+            "return document.getElementById('room-name').textContent === {}",
+            json!(room)
+        );
+        self.until("the room is shown", &shown).await;
+        self.connected().await;
+    }
+
+    pub async fn say(&self, text: &str) {
+        self.type_into("#text", text).await;
+        self.click("#send").await;
+    }
+
+    pub async fn connected(&self) {
+        self.until(
+            "the page is connected",
+            "return document.body.dataset.view !== 'welcome' && document.getElementById('status').dataset.state === 'connected'",
+        )
+        .await;
+    }
+
+    /// What stands in the log, top to bottom.
+    pub async fn texts(&self) -> Vec<String> {
+        let texts = self
+            .js("return [...document.querySelectorAll('#log .text')].map((text) => text.textContent)")
+            .await;
+        serde_json::from_value(texts).expect("a list of texts")
+    }
+
+    /// Waits until the log holds exactly `texts`, in this order, and nothing is left to be sent.
+    pub async fn until_texts(&self, texts: &[&str]) {
+        let script = format!(
+            "const shown = [...document.querySelectorAll('#log .text')].map((text) => text.textContent);
+             return JSON.stringify(shown) === JSON.stringify({}) && !document.querySelector('#pending li')",
+            json!(texts)
+        );
+        self.until(&format!("the log is {texts:?}"), &script).await;
+    }
+
+    /// How far the page reaches past the right edge of the window, in CSS pixels.
+    pub async fn overflow(&self) -> i64 {
+        let script = "return Math.max(document.documentElement.scrollWidth - innerWidth,
+                      ...[...document.querySelectorAll('main, main *')].filter((e) => e.checkVisibility() && !e.closest('.unseen-text'))
+                      .map((e) => Math.ceil(e.getBoundingClientRect().right) - innerWidth))";
+        self.js(script).await.as_i64().expect("a number")
+    }
+
+    /// What the browser complained of, but for connections that failed: those are part of some tests.
+    pub async fn complaints(&self) -> Vec<String> {
+        let entries = self
+            .client
+            .issue_cmd(BrowserLog)
+            .await
+            .expect("read the browser's log");
+        let entries = entries.as_array().cloned().unwrap_or_default();
+        let complaints = entries.iter().filter(|entry| entry["level"] == "SEVERE");
+        let complaints = complaints.map(|entry| entry["message"].as_str().unwrap_or_default().to_owned());
+        complaints
+            .filter(|message| !message.contains("net::ERR_") && !message.contains("WebSocket connection"))
+            .collect()
+    }
+
+    pub async fn close(self) {
+        let closed: Result<(), CmdError> = self.client.close().await;
+        closed.expect("close the window");
+    }
+}
+
+#[derive(Debug)]
+struct BrowserLog;
+
+impl WebDriverCompatibleCommand for BrowserLog {
+    fn endpoint(&self, base: &url::Url, session: Option<&str>) -> Result<url::Url, url::ParseError> {
+        base.join(&format!("session/{}/se/log", session.unwrap_or_default()))
+    }
+
+    fn method_and_body(&self, _: &url::Url) -> (http::Method, Option<String>) {
+        (http::Method::POST, Some(json!({"type": "browser"}).to_string()))
+    }
+}
