@@ -1,0 +1,19 @@
+//! What several replicas promise together (I1 to I6), shown on real Postgres, real Redis and real sockets, while
+//! the network loses messages, Redis goes away and replicas are killed.
+#![cfg(test)]
+
+use std::path::Path;
+use std::time::Duration;
+
+mod cluster {
+    mod chaos;
+    mod crowd;
+    mod faulty_redis;
+}
+
+fn binary() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_chat-gateway"))
+}
+
+/// How long what must happen may take on a slow and busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
