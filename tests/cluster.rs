@@ -8,6 +8,7 @@ use std::time::Duration;
 mod cluster {
     mod chaos;
     mod crowd;
+    mod durable;
     mod faulty_redis;
 }
 
