@@ -10,6 +10,7 @@ mod cluster {
     mod crowd;
     mod durable;
     mod faulty_redis;
+    mod resume;
 }
 
 fn binary() -> &'static Path {
