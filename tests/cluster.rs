@@ -6,10 +6,12 @@ use std::path::Path;
 use std::time::Duration;
 
 mod cluster {
+    mod batches;
     mod chaos;
     mod crowd;
     mod durable;
     mod faulty_redis;
+    mod nonce;
     mod resume;
 }
 
