@@ -11,7 +11,10 @@ mod cluster {
     mod crowd;
     mod durable;
     mod faulty_redis;
+    mod linger;
     mod nonce;
+    mod prefix;
+    mod redis_away;
     mod resume;
 }
 
