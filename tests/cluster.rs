@@ -7,15 +7,19 @@ use std::time::Duration;
 
 mod cluster {
     mod batches;
+    mod beginning;
     mod chaos;
     mod crowd;
+    mod drain;
     mod durable;
     mod faulty_redis;
     mod linger;
+    mod migrate;
     mod nonce;
     mod prefix;
     mod redis_away;
     mod resume;
+    mod slow;
 }
 
 fn binary() -> &'static Path {
