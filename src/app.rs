@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use opentelemetry::metrics::Meter;
 use rand::RngCore;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -22,9 +23,10 @@ use crate::journal::{Journal, Parts};
 use crate::limits::{Limits, SharedCounts};
 use crate::metrics::Metrics;
 use crate::relay::Relay;
-use crate::room::Rooms;
+use crate::room::{self, Rooms};
 use crate::session::{self, Context};
 use crate::store::{SchemaError, Store};
+use crate::telemetry::Telemetry;
 
 /// Descriptors that connections leave to the database, Redis, files and operators.
 const RESERVED_DESCRIPTORS: u64 = 128;
@@ -68,6 +70,7 @@ struct Base {
 /// A replica, bound and ready to run.
 pub struct App {
     settings: Settings,
+    telemetry: Telemetry,
     listener: TcpListener,
     ops_listener: TcpListener,
     context: Arc<Context>,
@@ -82,7 +85,7 @@ pub struct App {
 
 impl App {
     /// Builds everything; nothing is served yet.
-    pub async fn build(settings: Settings) -> Result<Self, StartError> {
+    pub async fn build(settings: Settings, telemetry: Telemetry) -> Result<Self, StartError> {
         let backend = settings.backend()?;
         let base = Base::open(backend, &settings).await?;
         let listener =
@@ -92,12 +95,16 @@ impl App {
 
         let (clients, workers) = (TaskTracker::new(), TaskTracker::new());
         let stop_workers = CancellationToken::new();
-        let metrics = Metrics::default();
+        let metrics = Metrics::new(&telemetry.meter());
         let linger = Duration::from_secs(settings.room_linger_seconds);
+        let traces = telemetry.traces();
         let rooms = Rooms::new(
-            base.store.clone(),
-            workers.clone(),
-            metrics.clone(),
+            room::Parts {
+                store: base.store.clone(),
+                tracker: workers.clone(),
+                metrics: metrics.clone(),
+                traces: traces.clone(),
+            },
             settings.warm_limits(),
             linger,
         );
@@ -105,7 +112,15 @@ impl App {
             None => (Relay::None, None),
             Some((client, counts)) => {
                 let prefix = &settings.relay_prefix;
-                let relay = Relay::start(client, prefix, &rooms, &metrics, &workers, &stop_workers)?;
+                let relay = Relay::start(
+                    client,
+                    prefix,
+                    &rooms,
+                    &metrics,
+                    traces.clone(),
+                    &workers,
+                    &stop_workers,
+                )?;
                 (relay, Some(counts))
             }
         };
@@ -114,6 +129,7 @@ impl App {
             rooms: rooms.clone(),
             relay,
             metrics: metrics.clone(),
+            traces: traces.clone(),
         };
         let (queue, batch) = (settings.journal_queue as usize, settings.journal_batch as usize);
         let context = Arc::new(Context {
@@ -122,6 +138,7 @@ impl App {
             rooms,
             drain: Drain::default(),
             metrics,
+            traces,
             settings: session::Settings {
                 message_max_bytes: settings.message_max_bytes as usize,
                 resume_limit: settings.resume_limit,
@@ -142,8 +159,10 @@ impl App {
             hide_unknown_users: settings.hide_unknown_users,
             password_min_bytes: settings.password_min_bytes as usize,
         });
+        observe(&telemetry.meter(), &context);
         Ok(Self {
             settings,
+            telemetry,
             listener,
             ops_listener,
             context,
@@ -181,6 +200,7 @@ impl App {
         let public = server(self.app.clone(), &self.clients, connections, &stop_accepting);
         let ops_app = Arc::new(poem::endpoint::ToDynEndpoint(http::ops_routes(
             self.context.clone(),
+            self.telemetry.clone(),
         )));
         let ops = server(
             ops_app,
@@ -200,7 +220,7 @@ impl App {
 
         stop.await;
         let window = Duration::from_secs(self.settings.drain_seconds);
-        tracing::info!(sessions = self.context.metrics.sessions(), ?window, "leaving");
+        tracing::info!(?window, "leaving");
         self.context.drain.begin(window);
         stop_accepting.cancel();
         self.context.rooms.call_all();
@@ -269,6 +289,33 @@ impl Base {
             }
         }
     }
+}
+
+/// Values that are looked up when somebody asks. The callbacks outlive the replica and must not hold it.
+fn observe(meter: &Meter, context: &Arc<Context>) {
+    let gauge = |name: &'static str, text: &'static str, value: fn(&Context) -> u64| {
+        let context = Arc::downgrade(context);
+        meter
+            .u64_observable_gauge(name)
+            .with_description(text)
+            .with_callback(move |observer| {
+                if let Some(context) = context.upgrade() {
+                    observer.observe(value(&context), &[]);
+                }
+            })
+            .build();
+    };
+    gauge("chat.rooms", "Rooms that are live here.", |context| {
+        context.rooms.len() as u64
+    });
+    gauge(
+        "chat.journal.depth",
+        "Messages that wait for a commit.",
+        |context| context.journal.depth() as u64,
+    );
+    gauge("chat.draining", "1 while the replica is leaving.", |context| {
+        context.drain.begun().into()
+    });
 }
 
 /// Two processes on one folder would each believe to be alone.

@@ -3,6 +3,7 @@
 //! see the message (I1).
 
 use std::collections::HashMap;
+use std::time::{Instant, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
@@ -14,6 +15,7 @@ use crate::protocol::{ErrorType, Message, Sender};
 use crate::relay::Relay;
 use crate::room::{Entry, Rooms};
 use crate::store::{Appended, Row, Store, now_millis};
+use crate::telemetry::{PublishSpan, Stage, Traces};
 
 /// How much text one commit takes, in bytes.
 const BATCH_BYTES: usize = 1 << 20;
@@ -26,6 +28,8 @@ pub struct Draft {
     pub sender: User,
     pub nonce: Option<Nonce>,
     pub text: String,
+    /// The span that follows it, where it is sampled.
+    pub span: Option<Box<PublishSpan>>,
 }
 
 /// A stored message.
@@ -59,6 +63,7 @@ pub type Outcome = Result<Committed, JournalError>;
 
 struct Waiting {
     draft: Draft,
+    since: Instant,
     reply: oneshot::Sender<Outcome>,
 }
 
@@ -77,7 +82,11 @@ impl Journal {
     /// Queues a draft. A full queue refuses at once.
     pub fn submit(&self, draft: Draft) -> Result<oneshot::Receiver<Outcome>, JournalError> {
         let (reply, outcome) = oneshot::channel();
-        match self.0.try_send(Waiting { draft, reply }) {
+        match self.0.try_send(Waiting {
+            draft,
+            since: Instant::now(),
+            reply,
+        }) {
             Ok(()) => Ok(outcome),
             Err(mpsc::error::TrySendError::Full(_)) => Err(JournalError::Overloaded),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(JournalError::Unavailable),
@@ -97,6 +106,7 @@ pub struct Parts {
     pub rooms: Rooms,
     pub relay: Relay,
     pub metrics: Metrics,
+    pub traces: Traces,
 }
 
 impl Parts {
@@ -119,29 +129,49 @@ impl Parts {
     }
 
     async fn commit(&self, batch: Batch) {
-        let begun = std::time::Instant::now();
+        let (begun, clock) = (SystemTime::now(), Instant::now());
+        batch
+            .since
+            .iter()
+            .for_each(|since| self.metrics.journal_waited(clock.duration_since(*since)));
         let result = self.store.append(&batch.rows).await;
+        let stage = Stage {
+            begun,
+            ended: SystemTime::now(),
+            messages: batch.rows.len(),
+        };
         self.metrics
-            .journal_batch(batch.rows.len(), begun.elapsed(), result.is_ok());
+            .journal_batch(stage.messages, clock.elapsed(), result.is_ok());
+        let sampled = batch
+            .replies
+            .iter()
+            .flatten()
+            .filter_map(|reply| reply.span.as_deref());
+        self.traces.batch(stage, result.is_ok(), sampled);
         match result {
             Ok(appended) => {
                 for ((row, replies), appended) in batch.rows.into_iter().zip(batch.replies).zip(appended) {
-                    self.publish(row, replies, appended);
+                    self.publish(row, replies, appended, stage);
                 }
             }
             Err(e) => {
-                tracing::error!(error = %e, messages = batch.rows.len(), "a batch could not be committed");
-                for reply in batch.replies.into_iter().flatten() {
+                tracing::error!(error = %e, messages = stage.messages, "a batch could not be committed");
+                for Reply { outcome, span } in batch.replies.into_iter().flatten() {
                     // A sender that is gone needs no answer.
-                    let _ = reply.send(Err(JournalError::Unavailable));
+                    let _ = outcome.send(Err(JournalError::Unavailable));
+                    span.into_iter().for_each(|span| span.failed(stage));
                 }
             }
         }
     }
 
-    fn publish(&self, row: Row, replies: Vec<oneshot::Sender<Outcome>>, appended: Appended) {
+    fn publish(&self, row: Row, replies: Vec<Reply>, appended: Appended, stage: Stage) {
         let created_at = row.created_at;
         if !appended.repeated {
+            let trace = replies
+                .iter()
+                .find_map(|reply| reply.span.as_ref())
+                .map(|span| span.context());
             let message = Message {
                 room: row.room.as_str().to_owned(),
                 seq: appended.seq,
@@ -154,29 +184,44 @@ impl Parts {
                 create_time: created_at,
             };
             let entry = Entry::of(&message);
-            self.relay.publish(row.room_id, &entry);
-            self.rooms.offer(row.room_id, entry);
+            self.relay.publish(row.room_id, &entry, trace);
+            self.rooms.arrive(row.room_id, entry, trace);
         }
-        for (n, reply) in replies.into_iter().enumerate() {
+        for (n, Reply { outcome, span }) in replies.into_iter().enumerate() {
             let appended = Appended {
                 repeated: appended.repeated || n > 0,
                 ..appended
             };
-            let _ = reply.send(Ok(Committed { appended, created_at }));
+            let _ = outcome.send(Ok(Committed { appended, created_at }));
+            span.into_iter()
+                .for_each(|span| span.committed(stage, appended.id, appended.seq, appended.repeated));
         }
     }
+}
+
+/// Who waits for a row.
+struct Reply {
+    outcome: oneshot::Sender<Outcome>,
+    span: Option<Box<PublishSpan>>,
 }
 
 /// Rows to store and who waits for each: more than one where a batch holds the same nonce twice.
 #[derive(Default)]
 struct Batch {
     rows: Vec<Row>,
-    replies: Vec<Vec<oneshot::Sender<Outcome>>>,
+    replies: Vec<Vec<Reply>>,
+    /// When each draft was queued.
+    since: Vec<Instant>,
     nonces: HashMap<(RoomId, UserId, Nonce), usize>,
 }
 
 impl Batch {
-    fn add(&mut self, Waiting { draft, reply }: Waiting) {
+    fn add(&mut self, Waiting { draft, since, reply }: Waiting) {
+        self.since.push(since);
+        let reply = Reply {
+            outcome: reply,
+            span: draft.span,
+        };
         if let Some(nonce) = &draft.nonce {
             let key = (draft.room_id, draft.sender.id, nonce.clone());
             if let Some(first) = self.nonces.get(&key).and_then(|n| self.replies.get_mut(*n)) {

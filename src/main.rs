@@ -8,7 +8,8 @@ use std::time::Duration;
 use chat_gateway::app::{App, StartError};
 use chat_gateway::config::{Cli, Command, Settings, check_environment};
 use chat_gateway::store::SchemaError;
-use chat_gateway::{http, store, telemetry};
+use chat_gateway::telemetry::Telemetry;
+use chat_gateway::{http, store};
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -65,12 +66,17 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 fn serve(settings: Settings) -> Result<ExitCode, Failure> {
     check_environment(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()))
         .map_err(|e| Failure::new(BAD_CONFIG, e))?;
-    telemetry::init(settings.log_format, &settings.rust_log).map_err(|e| Failure::new(BAD_CONFIG, e))?;
     let runtime = runtime()?;
+    let started = {
+        let _inside = runtime.enter();
+        Telemetry::start(settings.log_format, &settings.rust_log)
+    };
+    let telemetry = started.map_err(|e| Failure::new(BAD_CONFIG, e))?;
+    let exporters = telemetry.clone();
     let code = runtime.block_on(async {
         let mut signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let app = tokio::select! {
-            app = App::build(settings) => app.map_err(|e| match e {
+            app = App::build(settings, telemetry) => app.map_err(|e| match e {
                 StartError::Config(_) | StartError::Schema(SchemaError::Older(_)) => Failure::new(BAD_CONFIG, e),
                 _ => Failure::new(1, e),
             })?,
@@ -89,6 +95,7 @@ fn serve(settings: Settings) -> Result<ExitCode, Failure> {
             () = told => Ok(ExitCode::from(ENDED_NOW)),
         }
     });
+    exporters.flush();
     // A hash that is under way must not hold the process.
     runtime.shutdown_background();
     code

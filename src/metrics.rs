@@ -1,313 +1,272 @@
-//! Every number that the process counts, in one place; `/metrics` prints them for Prometheus.
+//! Every number that the process counts, in one place: OpenTelemetry instruments, read by `/metrics` and by OTLP.
+//! Names, units and texts are the table in `deploy/README.md`. No attribute is ever a room or a person.
 
-use std::fmt::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
+
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, UpDownCounter};
 
 use crate::protocol::{Close, ErrorType};
 
-/// The counters of this process. Cheap to clone.
-#[derive(Debug, Clone, Default)]
-pub struct Metrics(Arc<Counters>);
+/// Bounds of latency histograms, in seconds.
+const SECONDS: [f64; 14] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+/// Bounds of batch sizes, in messages.
+const MESSAGES: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 
-#[derive(Debug, Default)]
-struct Counters {
-    sessions: AtomicI64,
-    joins: AtomicU64,
-    resumes_refused: AtomicU64,
-    catch_up_reads: AtomicU64,
-    messages: AtomicU64,
-    deliveries: AtomicU64,
-    delivered_bytes: AtomicU64,
-    commits: AtomicU64,
-    commits_failed: AtomicU64,
-    committed: AtomicU64,
-    commit_micros: AtomicU64,
-    relay_published: AtomicU64,
-    relay_received: AtomicU64,
-    relay_dropped: AtomicU64,
-    relay_unreadable: AtomicU64,
-    relay_connected: AtomicI64,
-    relay_round_trip_micros: AtomicU64,
-    connections: AtomicI64,
-    connections_refused: AtomicU64,
-    closes: [AtomicU64; CLOSES.len()],
-    refusals: [AtomicU64; ERRORS.len()],
+/// The instruments of this process. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Metrics(Arc<Instruments>);
+
+#[derive(Debug)]
+struct Instruments {
+    sessions: UpDownCounter<i64>,
+    joins: Counter<u64>,
+    resumes_refused: Counter<u64>,
+    catch_up_reads: Counter<u64>,
+    closes: Counter<u64>,
+    messages: Counter<u64>,
+    refusals: Counter<u64>,
+    ack_seconds: Histogram<f64>,
+    deliveries: Counter<u64>,
+    delivered_bytes: Counter<u64>,
+    delivery_seconds: Histogram<f64>,
+    journal_batch: Histogram<u64>,
+    journal_wait_seconds: Histogram<f64>,
+    journal_commit_seconds: Histogram<f64>,
+    journal_failures: Counter<u64>,
+    relay_published: Counter<u64>,
+    relay_received: Counter<u64>,
+    relay_dropped: Counter<u64>,
+    relay_unreadable: Counter<u64>,
+    relay_connected: Gauge<u64>,
+    relay_round_trip_seconds: Histogram<f64>,
+    holes: Counter<u64>,
+    repaired: Counter<u64>,
+    head_lag: Gauge<u64>,
+    connections: UpDownCounter<i64>,
+    connections_refused: Counter<u64>,
+    store_wait_seconds: Histogram<f64>,
+    password_seconds: Histogram<f64>,
 }
 
-const CLOSES: [Close; 12] = [
-    Close::Done,
-    Close::ProtocolError,
-    Close::NotUtf8,
-    Close::FrameTooLarge,
-    Close::Leaving,
-    Close::NoRoom,
-    Close::Malformed,
-    Close::TokenExpired,
-    Close::ReadOnly,
-    Close::NoSignOfLife,
-    Close::TooFarBehind,
-    Close::RateExceeded,
-];
-
-const ERRORS: [ErrorType; 6] = [
-    ErrorType::BadBinding,
-    ErrorType::TextTooLong,
-    ErrorType::RateLimited,
-    ErrorType::Overloaded,
-    ErrorType::Unavailable,
-    ErrorType::Internal,
-];
+impl Default for Metrics {
+    /// Counts nothing.
+    fn default() -> Self {
+        Self::new(&opentelemetry::global::meter("none"))
+    }
+}
 
 impl Metrics {
+    pub fn new(meter: &Meter) -> Self {
+        let counter = |name, text| meter.u64_counter(name).with_description(text).build();
+        let gauge = |name, text| meter.u64_gauge(name).with_description(text).build();
+        let level = |name, text| meter.i64_up_down_counter(name).with_description(text).build();
+        let seconds = |name, text| {
+            meter
+                .f64_histogram(name)
+                .with_unit("s")
+                .with_boundaries(SECONDS.to_vec())
+                .with_description(text)
+                .build()
+        };
+        let build = meter
+            .u64_gauge("chat.build_info")
+            .with_description("1; the labels say what runs.")
+            .build();
+        build.record(1, &[KeyValue::new("version", env!("CARGO_PKG_VERSION"))]);
+        Self(Arc::new(Instruments {
+            sessions: level("chat.sessions", "Open sessions."),
+            joins: counter("chat.joins", "Sessions that joined a room."),
+            resumes_refused: counter("chat.resumes_refused", "Joins answered with recovered: false."),
+            catch_up_reads: counter(
+                "chat.catch_up_reads",
+                "Pages read from the store for one session.",
+            ),
+            closes: counter(
+                "chat.closes",
+                "Sessions that ended, by close code; 1006 where the connection broke.",
+            ),
+            messages: counter("chat.messages", "Messages taken from clients."),
+            refusals: counter(
+                "chat.refusals",
+                "Commands and requests refused, by the type of the error.",
+            ),
+            ack_seconds: seconds(
+                "chat.ack.duration",
+                "From taking a message to knowing what became of it.",
+            ),
+            deliveries: counter("chat.deliveries", "Frames written to sessions."),
+            delivered_bytes: meter
+                .u64_counter("chat.delivered")
+                .with_unit("By")
+                .with_description("Bytes written to sessions.")
+                .build(),
+            delivery_seconds: seconds(
+                "chat.delivery.duration",
+                "From making a message until its room here has it.",
+            ),
+            journal_batch: meter
+                .u64_histogram("chat.journal.batch_size")
+                .with_boundaries(MESSAGES.to_vec())
+                .with_description("Messages in a commit.")
+                .build(),
+            journal_wait_seconds: seconds(
+                "chat.journal.wait",
+                "From queueing a message to the begin of its commit.",
+            ),
+            journal_commit_seconds: seconds("chat.journal.commit", "A commit."),
+            journal_failures: counter("chat.journal.failures", "Commits that failed."),
+            relay_published: counter("chat.relay.published", "Messages that Redis took."),
+            relay_received: counter("chat.relay.received", "Messages heard from Redis."),
+            relay_dropped: counter("chat.relay.dropped", "Messages that Redis did not take."),
+            relay_unreadable: counter(
+                "chat.relay.unreadable",
+                "Pushes that are no envelope of this version.",
+            ),
+            relay_connected: gauge("chat.relay.connected", "1 while the relay hears Redis."),
+            relay_round_trip_seconds: seconds(
+                "chat.relay.round_trip",
+                "A heartbeat's way through Redis and back.",
+            ),
+            holes: counter("chat.holes", "Repairs begun because a room lacked messages."),
+            repaired: counter("chat.repaired", "Messages read from the store by repairs."),
+            head_lag: gauge(
+                "chat.head_lag",
+                "The most messages that a live room lacked at the last head check.",
+            ),
+            connections: level("chat.connections", "Open TCP connections."),
+            connections_refused: counter(
+                "chat.connections_refused",
+                "Connections that could not be accepted.",
+            ),
+            store_wait_seconds: seconds(
+                "chat.store.wait",
+                "A head check, with its wait for a connection of the pool.",
+            ),
+            password_seconds: seconds(
+                "chat.password.duration",
+                "Hashing or checking a password, with its wait.",
+            ),
+        }))
+    }
+
     pub fn session_opened(&self) {
-        self.0.sessions.fetch_add(1, Relaxed);
-        self.0.joins.fetch_add(1, Relaxed);
+        self.0.sessions.add(1, &[]);
+        self.0.joins.add(1, &[]);
     }
 
     /// `why` is `None` where the connection just ended.
     pub fn session_closed(&self, why: Option<Close>) {
-        self.0.sessions.fetch_sub(1, Relaxed);
-        if let Some(n) = why.and_then(|why| CLOSES.iter().position(|known| *known == why)) {
-            self.0.closes[n].fetch_add(1, Relaxed);
-        }
+        self.0.sessions.add(-1, &[]);
+        // 1006 is what RFC 6455 §7.4.1 reserves for this.
+        let code = why.map_or(1006, Close::code);
+        self.0.closes.add(1, &[KeyValue::new("code", i64::from(code))]);
     }
 
     pub fn resume_refused(&self) {
-        self.0.resumes_refused.fetch_add(1, Relaxed);
+        self.0.resumes_refused.add(1, &[]);
     }
 
     /// A session was fed from the store.
     pub fn catch_up_read(&self) {
-        self.0.catch_up_reads.fetch_add(1, Relaxed);
+        self.0.catch_up_reads.add(1, &[]);
     }
 
     pub fn message_taken(&self) {
-        self.0.messages.fetch_add(1, Relaxed);
+        self.0.messages.add(1, &[]);
     }
 
-    /// Frames and bytes that one write gave to the kernel.
+    /// A sender was told what became of its message.
+    pub fn acked(&self, after: Duration) {
+        self.0.ack_seconds.record(after.as_secs_f64(), &[]);
+    }
+
+    /// Frames and bytes that the kernel took.
     pub fn delivered(&self, frames: usize, bytes: usize) {
-        self.0.deliveries.fetch_add(frames as u64, Relaxed);
-        self.0.delivered_bytes.fetch_add(bytes as u64, Relaxed);
+        self.0.deliveries.add(frames as u64, &[]);
+        self.0.delivered_bytes.add(bytes as u64, &[]);
     }
 
-    /// A command or a request was refused with this type.
+    /// A message has reached its room here.
+    pub fn message_arrived(&self, millis_after_commit: i64) {
+        self.0
+            .delivery_seconds
+            .record(millis_after_commit.max(0) as f64 / 1e3, &[]);
+    }
+
+    /// A command or a request was refused.
     pub fn refused(&self, with: ErrorType) {
-        if let Some(n) = ERRORS.iter().position(|known| *known == with) {
-            self.0.refusals[n].fetch_add(1, Relaxed);
-        }
+        self.0.refusals.add(1, &[KeyValue::new("type", with.name())]);
+    }
+
+    pub fn journal_waited(&self, wait: Duration) {
+        self.0.journal_wait_seconds.record(wait.as_secs_f64(), &[]);
     }
 
     pub fn journal_batch(&self, messages: usize, took: Duration, committed: bool) {
-        self.0.commit_micros.fetch_add(took.as_micros() as u64, Relaxed);
+        self.0.journal_commit_seconds.record(took.as_secs_f64(), &[]);
         match committed {
-            true => {
-                self.0.commits.fetch_add(1, Relaxed);
-                self.0.committed.fetch_add(messages as u64, Relaxed);
-            }
-            false => drop(self.0.commits_failed.fetch_add(1, Relaxed)),
+            true => self.0.journal_batch.record(messages as u64, &[]),
+            false => self.0.journal_failures.add(1, &[]),
         }
     }
 
     pub fn relay_published(&self, messages: usize) {
-        self.0.relay_published.fetch_add(messages as u64, Relaxed);
+        self.0.relay_published.add(messages as u64, &[]);
     }
 
     pub fn relay_dropped(&self, messages: usize) {
-        self.0.relay_dropped.fetch_add(messages as u64, Relaxed);
+        self.0.relay_dropped.add(messages as u64, &[]);
     }
 
     pub fn relay_received(&self) {
-        self.0.relay_received.fetch_add(1, Relaxed);
+        self.0.relay_received.add(1, &[]);
     }
 
     pub fn relay_unreadable(&self) {
-        self.0.relay_unreadable.fetch_add(1, Relaxed);
+        self.0.relay_unreadable.add(1, &[]);
     }
 
     pub fn relay_connected(&self, connected: bool) {
-        self.0.relay_connected.store(connected.into(), Relaxed);
+        self.0.relay_connected.record(connected.into(), &[]);
     }
 
     /// From a heartbeat's publishing until it was heard.
     pub fn relay_round_trip(&self, took: Duration) {
-        self.0
-            .relay_round_trip_micros
-            .store(took.as_micros() as u64, Relaxed);
+        self.0.relay_round_trip_seconds.record(took.as_secs_f64(), &[]);
+    }
+
+    pub fn hole(&self) {
+        self.0.holes.add(1, &[]);
+    }
+
+    pub fn repaired(&self, messages: usize) {
+        self.0.repaired.add(messages as u64, &[]);
+    }
+
+    /// A head check: how long it took, and the most that a room lacked.
+    pub fn heads_checked(&self, took: Duration, most_behind: u64) {
+        self.0.store_wait_seconds.record(took.as_secs_f64(), &[]);
+        self.0.head_lag.record(most_behind, &[]);
+    }
+
+    pub fn password_done(&self, took: Duration) {
+        self.0.password_seconds.record(took.as_secs_f64(), &[]);
     }
 
     pub fn connection_opened(&self) {
-        self.0.connections.fetch_add(1, Relaxed);
+        self.0.connections.add(1, &[]);
     }
 
     pub fn connection_closed(&self) {
-        self.0.connections.fetch_sub(1, Relaxed);
+        self.0.connections.add(-1, &[]);
     }
 
     /// The process had no file descriptor for a connection.
     pub fn connection_refused(&self) {
-        self.0.connections_refused.fetch_add(1, Relaxed);
-    }
-
-    /// How many sessions are open.
-    pub fn sessions(&self) -> i64 {
-        self.0.sessions.load(Relaxed)
-    }
-
-    /// In the text format of Prometheus. `gauges` are values that others hold.
-    pub fn render(&self, gauges: &[(&str, &str, usize)]) -> String {
-        let c = &*self.0;
-        let seconds = |micros: &AtomicU64| micros.load(Relaxed) as f64 / 1e6;
-        let mut out = String::with_capacity(4096);
-        let mut put = |name: &str, kind: &str, help: &str, value: f64| {
-            // Writing to a String has no way to fail.
-            let _ = write!(
-                out,
-                "# HELP chat_{name} {help}\n# TYPE chat_{name} {kind}\nchat_{name} {value}\n"
-            );
-        };
-        let count = |value: &AtomicU64| value.load(Relaxed) as f64;
-        put(
-            "sessions",
-            "gauge",
-            "Open sessions.",
-            c.sessions.load(Relaxed) as f64,
-        );
-        put(
-            "connections",
-            "gauge",
-            "Open TCP connections.",
-            c.connections.load(Relaxed) as f64,
-        );
-        put(
-            "connections_refused_total",
-            "counter",
-            "Connections refused for want of descriptors.",
-            count(&c.connections_refused),
-        );
-        put(
-            "joins_total",
-            "counter",
-            "Sessions that joined a room.",
-            count(&c.joins),
-        );
-        put(
-            "resumes_refused_total",
-            "counter",
-            "Joins answered with recovered: false.",
-            count(&c.resumes_refused),
-        );
-        put(
-            "catch_up_reads_total",
-            "counter",
-            "Pages read from the store for one session.",
-            count(&c.catch_up_reads),
-        );
-        put(
-            "messages_total",
-            "counter",
-            "Messages taken from clients.",
-            count(&c.messages),
-        );
-        put(
-            "deliveries_total",
-            "counter",
-            "Frames of messages written to sessions.",
-            count(&c.deliveries),
-        );
-        put(
-            "delivered_bytes_total",
-            "counter",
-            "Bytes of messages written to sessions.",
-            count(&c.delivered_bytes),
-        );
-        put(
-            "journal_commits_total",
-            "counter",
-            "Batches committed.",
-            count(&c.commits),
-        );
-        put(
-            "journal_commits_failed_total",
-            "counter",
-            "Batches that could not be committed.",
-            count(&c.commits_failed),
-        );
-        put(
-            "journal_committed_total",
-            "counter",
-            "Messages committed.",
-            count(&c.committed),
-        );
-        put(
-            "journal_commit_seconds_total",
-            "counter",
-            "Time spent in commits.",
-            seconds(&c.commit_micros),
-        );
-        put(
-            "relay_published_total",
-            "counter",
-            "Messages given to Redis.",
-            count(&c.relay_published),
-        );
-        put(
-            "relay_received_total",
-            "counter",
-            "Messages heard from Redis.",
-            count(&c.relay_received),
-        );
-        put(
-            "relay_dropped_total",
-            "counter",
-            "Messages that Redis did not take.",
-            count(&c.relay_dropped),
-        );
-        put(
-            "relay_unreadable_total",
-            "counter",
-            "Pushes that are not an envelope of this version.",
-            count(&c.relay_unreadable),
-        );
-        put(
-            "relay_connected",
-            "gauge",
-            "1 while the relay hears Redis.",
-            c.relay_connected.load(Relaxed) as f64,
-        );
-        put(
-            "relay_round_trip_seconds",
-            "gauge",
-            "The last heartbeat's way through Redis.",
-            seconds(&c.relay_round_trip_micros),
-        );
-        for (name, help, value) in gauges {
-            put(name, "gauge", help, *value as f64);
-        }
-        out.push_str(
-            "# HELP chat_closes_total Sessions closed by the server.\n# TYPE chat_closes_total counter\n",
-        );
-        for (close, value) in CLOSES.iter().zip(&c.closes) {
-            let _ = writeln!(
-                out,
-                "chat_closes_total{{code=\"{}\"}} {}",
-                close.code(),
-                value.load(Relaxed)
-            );
-        }
-        out.push_str(
-            "# HELP chat_refusals_total Commands and requests refused.\n# TYPE chat_refusals_total counter\n",
-        );
-        for (error, value) in ERRORS.iter().zip(&c.refusals) {
-            let _ = writeln!(
-                out,
-                "chat_refusals_total{{type=\"{}\"}} {}",
-                error.name(),
-                value.load(Relaxed)
-            );
-        }
-        out
+        self.0.connections_refused.add(1, &[]);
     }
 }

@@ -18,6 +18,7 @@ use crate::ids::{MAX_SEQ, Nonce, RoomName, Seq};
 use crate::journal::Draft;
 use crate::protocol::{self, ErrorType, check_text};
 use crate::session::Position;
+use crate::telemetry::TraceContext;
 
 /// How many messages a page of the history has without `limit`.
 const DEFAULT_PAGE: u64 = 50;
@@ -157,6 +158,10 @@ impl Messages {
             room: room.clone(),
             sender: sender.clone(),
             nonce,
+            span: gateway
+                .context
+                .traces
+                .publish(TraceContext::current(), &room, text.len()),
             text: text.clone(),
         };
         let outcome = gateway.context.journal.submit(draft)?;

@@ -14,10 +14,13 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use ipnet::IpNet;
+use poem::PathPattern;
 use poem::middleware::CatchPanic;
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route, handler};
 use poem_openapi::OpenApiService;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 pub use error::ApiError;
 pub use listen::{App, Connection, Server, bind};
@@ -26,6 +29,7 @@ pub use ops::routes as ops_routes;
 use crate::auth::{Hasher, Tokens};
 use crate::limits::Limits;
 use crate::session::Context;
+use crate::telemetry::TraceContext;
 use accounts::Accounts;
 use messages::Messages;
 use payload::BodyLimit;
@@ -98,11 +102,30 @@ async fn answer(
         .get(header::ORIGIN)
         .filter(|origin| gateway.allows(origin))
         .cloned();
+    let span = tracing::info_span!(
+        "request",
+        otel.name = %request.method(),
+        otel.kind = "server",
+        http.request.method = %request.method(),
+        http.route = tracing::field::Empty,
+        http.response.status_code = tracing::field::Empty,
+        url.path = path,
+        client.address = %address,
+    );
+    if let Some(parent) = traceparent(&request)
+        && let Err(e) = span.set_parent(parent.parent())
+    {
+        tracing::debug!(error = %e, "a request's trace was not continued");
+    }
     let result = match gateway.limits.requests.check(address) {
         Ok(()) if origin.is_some() && request.method() == Method::OPTIONS => {
             Ok(Response::builder().status(StatusCode::NO_CONTENT).finish())
         }
-        Ok(()) => endpoint.call(request).await.map(IntoResponse::into_response),
+        Ok(()) => endpoint
+            .call(request)
+            .instrument(span.clone())
+            .await
+            .map(IntoResponse::into_response),
         Err(exceeded) => Err(ApiError::from(exceeded).into()),
     };
     let mut response = result.unwrap_or_else(|e| {
@@ -110,6 +133,10 @@ async fn answer(
         gateway.context.metrics.refused(refused.kind);
         poem::error::ResponseError::as_response(&refused)
     });
+    if let Some(route) = response.data::<PathPattern>() {
+        span.record("http.route", &*route.0);
+    }
+    span.record("http.response.status_code", response.status().as_u16());
     let headers = response.headers_mut();
     headers.insert(
         HeaderName::from_static("x-content-type-options"),
@@ -128,6 +155,11 @@ async fn answer(
         );
     }
     Ok(response)
+}
+
+/// The trace that a request goes on with; what is malformed is ignored.
+fn traceparent(request: &Request) -> Option<TraceContext> {
+    request.header("traceparent").and_then(TraceContext::parse)
 }
 
 impl Gateway {

@@ -7,14 +7,16 @@ use poem::web::Data;
 use poem::{Endpoint, EndpointExt, Response, Route, get, handler};
 
 use crate::session::Context;
+use crate::telemetry::Telemetry;
 
 /// `/healthz`, `/readyz`, `/metrics`.
-pub fn routes(context: Arc<Context>) -> impl Endpoint<Output = Response> {
+pub fn routes(context: Arc<Context>, telemetry: Telemetry) -> impl Endpoint<Output = Response> {
     Route::new()
         .at("/healthz", get(alive))
         .at("/readyz", get(ready))
         .at("/metrics", get(metrics))
         .data(context)
+        .data(telemetry)
         .map_to_response()
 }
 
@@ -34,16 +36,14 @@ fn ready(Data(context): Data<&Arc<Context>>) -> Response {
 }
 
 #[handler]
-fn metrics(Data(context): Data<&Arc<Context>>) -> Response {
-    let gauges = [
-        ("rooms", "Rooms that are live here.", context.rooms.len()),
-        (
-            "journal_depth",
-            "Messages that wait to be stored.",
-            context.journal.depth(),
-        ),
-    ];
-    Response::builder()
-        .content_type("text/plain; version=0.0.4")
-        .body(context.metrics.render(&gauges))
+fn metrics(Data(telemetry): Data<&Telemetry>) -> Response {
+    match telemetry.render() {
+        Ok(text) => Response::builder()
+            .content_type("text/plain; version=0.0.4")
+            .body(text),
+        Err(e) => {
+            tracing::error!(error = %e, "the metrics cannot be shown");
+            StatusCode::INTERNAL_SERVER_ERROR.into()
+        }
+    }
 }

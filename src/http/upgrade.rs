@@ -17,12 +17,13 @@ use tokio::time::Instant;
 
 use super::caller::bearer;
 use super::error::ApiError;
-use super::{ClientAddress, Connection, Gateway};
+use super::{ClientAddress, Connection, Gateway, traceparent};
 use crate::auth::Identity;
 use crate::ids::{RoomName, UserId};
 use crate::limits::{Place, network};
 use crate::protocol::{Close, ErrorType};
 use crate::session::{Position, Session, Writer, turn_away};
+use crate::telemetry::TraceContext;
 
 /// RFC 6455 §1.3.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -86,7 +87,7 @@ impl Gateway {
             let joined = self.context.join(room, position).await?;
             let (context, writer) = (
                 self.context.clone(),
-                identity.map(|identity| self.writer(identity)),
+                identity.map(|identity| self.writer(identity, traceparent(request))),
             );
             self.clients.spawn(async move {
                 if let Some((stream, early)) = take_over(upgrade).await {
@@ -130,12 +131,13 @@ impl Gateway {
         Some((address, user))
     }
 
-    fn writer(&self, identity: Identity) -> Box<Writer> {
+    fn writer(&self, identity: Identity, trace: Option<TraceContext>) -> Box<Writer> {
         let until = Instant::now() + identity.remaining();
         Box::new(Writer {
             user: identity.user,
             until,
             rate: self.limits.message_rate(),
+            trace,
         })
     }
 

@@ -6,12 +6,15 @@ use serde::{Deserialize, Deserializer};
 
 use super::ErrorType;
 use crate::ids::Nonce;
+use crate::telemetry::TraceContext;
 
 /// A client's command, valid.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Command {
     pub text: String,
     pub nonce: Option<Nonce>,
+    /// Where the client's own trace goes on.
+    pub trace: Option<TraceContext>,
 }
 
 /// A command that is refused; the connection stays.
@@ -31,6 +34,16 @@ struct Raw<'a> {
     text: String,
     #[serde(default, deserialize_with = "present")]
     nonce: Option<String>,
+    #[serde(borrow, default)]
+    traceparent: Option<Traceparent<'a>>,
+}
+
+/// What is malformed is ignored, whatever its type.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Traceparent<'a> {
+    Text(#[serde(borrow)] Cow<'a, str>),
+    Other(serde::de::IgnoredAny),
 }
 
 #[derive(Deserialize)]
@@ -78,10 +91,15 @@ pub fn parse_command(frame: &str, max_bytes: usize) -> Result<Command, BadComman
     if raw.kind.is_some_and(|kind| kind != "message") {
         return Err(bad("the only type of a command is \"message\"".to_owned(), nonce));
     }
+    let trace = match &raw.traceparent {
+        Some(Traceparent::Text(text)) => TraceContext::parse(text),
+        Some(Traceparent::Other(_)) | None => None,
+    };
     match check_text(&raw.text, max_bytes) {
         Ok(()) => Ok(Command {
             text: raw.text,
             nonce,
+            trace,
         }),
         Err((error, message)) => Err(BadCommand {
             error,
@@ -121,6 +139,17 @@ mod tests {
             parse_command(r#"{"text":"hi","nonce":"n1","type":"message","other":[1]}"#, 10).unwrap();
         assert_eq!(command.text, "hi");
         assert_eq!(command.nonce.unwrap().as_str(), "n1");
+    }
+
+    #[test]
+    fn a_malformed_traceparent_is_ignored() {
+        for odd in [r#""nonsense""#, "7", "null", "[{}]"] {
+            let command = parse_command(&format!(r#"{{"text":"hi","traceparent":{odd}}}"#), 10).unwrap();
+            assert_eq!(command.trace, None);
+        }
+        let valid =
+            r#"{"text":"hi","traceparent":"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}"#;
+        assert!(parse_command(valid, 10).unwrap().trace.is_some());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::ids::RoomId;
 use crate::metrics::Metrics;
 use crate::room::{Entry, Rooms};
+use crate::telemetry::{TraceContext, Traces};
 
 use envelope::Envelope;
 use publisher::Publisher;
@@ -36,13 +37,14 @@ impl Relay {
         prefix: &str,
         rooms: &Rooms,
         metrics: &Metrics,
+        traces: Traces,
         tracker: &TaskTracker,
         stop: &CancellationToken,
     ) -> Result<Self, RedisError> {
         let channels = Channels {
             prefix: prefix.to_owned(),
         };
-        let publisher = Publisher::start(client.clone(), channels.clone(), metrics.clone(), tracker)?;
+        let publisher = Publisher::start(client.clone(), channels.clone(), metrics.clone(), traces, tracker)?;
         let subscriber = subscriber::Subscriber {
             client,
             heartbeat: channels.heartbeat(),
@@ -56,9 +58,9 @@ impl Relay {
     }
 
     /// Tells the other replicas of a committed message. Never waits.
-    pub fn publish(&self, room: RoomId, entry: &Entry) {
+    pub fn publish(&self, room: RoomId, entry: &Entry, trace: Option<TraceContext>) {
         if let Self::Redis(publisher) = self {
-            publisher.publish(room, Envelope::of(entry));
+            publisher.publish(room, entry, trace);
         }
     }
 }

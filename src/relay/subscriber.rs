@@ -150,9 +150,9 @@ impl Subscriber {
                         }
                         Some((channel, payload)) => {
                             match (channels.room_of(&channel), Envelope::open(payload)) {
-                                (Some(room), Some(entry)) => {
+                                (Some(room), Some((entry, trace))) => {
                                     metrics.relay_received();
-                                    rooms.offer(room, entry);
+                                    rooms.arrive(room, entry, trace);
                                 }
                                 _ => metrics.relay_unreadable(),
                             }

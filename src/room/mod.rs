@@ -14,7 +14,7 @@ use tokio::sync::{OnceCell, watch};
 use tokio_util::task::TaskTracker;
 
 pub use log::{Entry, Hole, Log, Read, WarmLimits};
-pub use registry::{Interest, Rooms, Seat};
+pub use registry::{Interest, Parts, Rooms, Seat};
 pub use row::{Follower, WRITE_BYTES, WRITE_FRAMES};
 
 use crate::ids::{RoomId, RoomName, Seq};
@@ -29,6 +29,7 @@ impl Entry {
         Self {
             seq: message.seq,
             id: message.id,
+            created_at: message.create_time,
             frame: frame::text(&message.to_event()),
         }
     }

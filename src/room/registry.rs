@@ -12,7 +12,8 @@ use super::row::Row;
 use super::{Entry, Follower, Room, WarmLimits};
 use crate::ids::{RoomId, RoomName, Seq};
 use crate::metrics::Metrics;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, now_millis};
+use crate::telemetry::{Delivery, TraceContext, Traces};
 
 /// How many of a room's newest messages are read when it comes to life: what most resuming clients lack.
 const FIRST_READ: u64 = 64;
@@ -28,10 +29,20 @@ pub(super) struct Shared {
     live: RwLock<HashMap<RoomId, Arc<Room>>>,
     pub(super) store: Store,
     pub(super) tracker: TaskTracker,
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
+    traces: Traces,
     limits: WarmLimits,
     linger: Duration,
     interest: Interest,
+}
+
+/// What rooms work with.
+#[derive(Debug)]
+pub struct Parts {
+    pub store: Store,
+    pub tracker: TaskTracker,
+    pub metrics: Metrics,
+    pub traces: Traces,
 }
 
 /// Which rooms' channels the relay should begin or cease to hear, since it last asked. It is a state, not a
@@ -105,19 +116,20 @@ impl Shared {
 }
 
 impl Rooms {
-    pub fn new(
-        store: Store,
-        tracker: TaskTracker,
-        metrics: Metrics,
-        limits: WarmLimits,
-        linger: Duration,
-    ) -> Self {
-        let interest = Interest::default();
-        Self(Arc::new(Shared {
-            live: RwLock::default(),
+    pub fn new(parts: Parts, limits: WarmLimits, linger: Duration) -> Self {
+        let Parts {
             store,
             tracker,
             metrics,
+            traces,
+        } = parts;
+        let (live, interest) = (RwLock::default(), Interest::default());
+        Self(Arc::new(Shared {
+            live,
+            store,
+            tracker,
+            metrics,
+            traces,
             limits,
             linger,
             interest,
@@ -182,12 +194,32 @@ impl Rooms {
         self.len() == 0
     }
 
-    /// Brings a committed message to its room, if that is live here.
-    pub fn offer(&self, room: RoomId, entry: Entry) {
-        if let Some(room) = self.get(room)
-            && room.offer(entry)
-        {
+    /// Brings a message that was just committed, here or elsewhere, to its room, if that is live here.
+    pub fn arrive(&self, room: RoomId, entry: Entry, trace: Option<TraceContext>) {
+        let Some(room) = self.get(room) else { return };
+        let (seq, bytes, created_at) = (entry.seq, entry.frame.len(), entry.created_at);
+        // What has come before, or from ourselves by way of Redis, has arrived already.
+        let news = seq > room.head();
+        if room.offer(entry) {
             self.repair(&room);
+        }
+        if !news {
+            return;
+        }
+        let since_commit_millis = now_millis() - created_at;
+        self.0.metrics.message_arrived(since_commit_millis);
+        if let Some(trace) = trace {
+            let sessions = room.state.lock().sessions;
+            self.0.traces.deliver(
+                trace,
+                &Delivery {
+                    room: &room.name,
+                    seq,
+                    sessions,
+                    bytes,
+                    since_commit_millis,
+                },
+            );
         }
     }
 
@@ -198,11 +230,16 @@ impl Rooms {
 
     /// Asks the store for the heads of these rooms and repairs what is behind.
     pub async fn check_heads(&self, rooms: &[RoomId]) -> Result<(), StoreError> {
+        let begun = Instant::now();
+        let mut most_behind = 0;
         for some in rooms.chunks(HEADS_AT_ONCE) {
             for (id, head) in self.0.store.heads(some).await? {
+                let here = self.get(id).map_or(head, |room| room.head());
+                most_behind = most_behind.max(head.saturating_sub(here));
                 self.hear_of(id, head);
             }
         }
+        self.0.metrics.heads_checked(begun.elapsed(), most_behind);
         Ok(())
     }
 
@@ -242,6 +279,7 @@ impl Rooms {
     }
 
     fn repair(&self, room: &Arc<Room>) {
+        self.0.metrics.hole();
         super::repair::start(self.0.clone(), room.clone());
     }
 }

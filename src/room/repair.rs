@@ -23,6 +23,7 @@ pub(super) fn start(shared: Arc<Shared>, room: Arc<Room>) {
 }
 
 /// One page. False: the room has no hole any more.
+#[tracing::instrument(name = "repair hole", skip_all, fields(room = %room.id))]
 async fn step(shared: &Shared, room: &Arc<Room>) -> bool {
     let hole = {
         let mut state = room.state.lock();
@@ -45,6 +46,7 @@ async fn step(shared: &Shared, room: &Arc<Room>) -> bool {
         }
         Ok(page) => {
             tracing::debug!(room = %room.id, after = hole.after, upto = hole.upto, read = page.len(), "hole repaired");
+            shared.metrics.repaired(page.len());
             let mut state = room.state.lock();
             for message in &page {
                 state.log.offer(Entry::of(message));

@@ -125,6 +125,7 @@ mod tests {
         Entry {
             seq,
             id: Uuid::nil(),
+            created_at: 0,
             frame: Bytes::from(seq.to_string()),
         }
     }

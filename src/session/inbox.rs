@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::frame::{self, Incoming};
-use super::{End, MAX_IN_FLIGHT, Session};
+use super::{End, InFlight, MAX_IN_FLIGHT, Session};
 use crate::ids::Nonce;
 use crate::journal::{Draft, Outcome};
 use crate::limits::check_message;
@@ -108,7 +108,7 @@ impl Session {
         }
     }
 
-    fn take_command(&mut self, Command { text, nonce }: Command) -> Result<(), End> {
+    fn take_command(&mut self, Command { text, nonce, trace }: Command) -> Result<(), End> {
         self.malformed = 0;
         let Some(writer) = &self.writer else {
             return Err(End::Close(Close::ReadOnly));
@@ -133,13 +133,21 @@ impl Session {
             room_id: self.seat.id,
             sender: writer.user.clone(),
             nonce: nonce.clone(),
+            span: self
+                .context
+                .traces
+                .publish(trace.or(writer.trace), &self.seat.name, text.len()),
             text,
         };
         match self.context.journal.submit(draft) {
             Ok(outcome) => {
                 debug_assert!(self.in_flight.len() < MAX_IN_FLIGHT);
                 self.context.metrics.message_taken();
-                self.in_flight.push_back((nonce, outcome));
+                self.in_flight.push_back(InFlight {
+                    nonce,
+                    since: Instant::now(),
+                    outcome,
+                });
             }
             Err(e) => self.refuse(e.kind(), &e.to_string(), nonce.as_ref(), Some(RETRY_AFTER)),
         }
@@ -148,9 +156,10 @@ impl Session {
 
     /// Tells the sender what became of its oldest draft.
     pub(super) fn answer(&mut self, outcome: Outcome) {
-        let Some((nonce, _)) = self.in_flight.pop_front() else {
+        let Some(InFlight { nonce, since, .. }) = self.in_flight.pop_front() else {
             return;
         };
+        self.context.metrics.acked(since.elapsed());
         if self.in_flight.is_empty() {
             self.in_flight.shrink_to_fit();
         }

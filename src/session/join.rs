@@ -30,6 +30,7 @@ pub struct Joined {
 
 impl Context {
     /// Joins a room.
+    #[tracing::instrument(name = "join room", skip_all, fields(room = %room.id(), ?position))]
     pub async fn join(&self, room: &RoomName, position: Position) -> Result<Joined, StoreError> {
         let seat = self.rooms.join(room).await?;
         let head = seat.head();

@@ -32,6 +32,7 @@ use crate::metrics::Metrics;
 use crate::protocol::{self, Close};
 use crate::room::{Rooms, Seat};
 use crate::store::Store;
+use crate::telemetry::{TraceContext, Traces};
 use frame::Decoder;
 use outbox::Outbox;
 use wire::Wire;
@@ -51,6 +52,7 @@ pub struct Context {
     pub journal: Journal,
     pub drain: Drain,
     pub metrics: Metrics,
+    pub traces: Traces,
     pub settings: Settings,
     /// Bounds how many sessions are fed from the store at a time.
     pub catch_up: Semaphore,
@@ -73,6 +75,8 @@ pub struct Writer {
     /// When the token expires.
     pub until: Instant,
     pub rate: Option<DefaultDirectRateLimiter>,
+    /// The trace that the client gave with the handshake.
+    pub trace: Option<TraceContext>,
 }
 
 /// One socket in one room.
@@ -85,13 +89,21 @@ pub struct Session {
     writer: Option<Box<Writer>>,
     decoder: Decoder,
     /// Drafts given to the journal, in order; they are answered in order.
-    in_flight: VecDeque<(Option<Nonce>, oneshot::Receiver<Outcome>)>,
+    in_flight: VecDeque<InFlight>,
     /// Refused commands in a row, by reason.
     malformed: u32,
     too_fast: u32,
     last_heard: Instant,
     next_ping: Instant,
     leave_at: Option<Instant>,
+}
+
+/// A draft that the journal has.
+#[derive(Debug)]
+struct InFlight {
+    nonce: Option<Nonce>,
+    since: Instant,
+    outcome: oneshot::Receiver<Outcome>,
 }
 
 /// Why a session ends: the server closes it, the client did, or the socket broke.
@@ -216,8 +228,8 @@ impl Session {
             if reading && let Poll::Ready(ready) = wire.stream.poll_read_ready(cx) {
                 return Poll::Ready(ready.map(|()| Woken::Socket));
             }
-            if let Some((_, outcome)) = in_flight.front_mut()
-                && let Poll::Ready(outcome) = Pin::new(outcome).poll(cx)
+            if let Some(oldest) = in_flight.front_mut()
+                && let Poll::Ready(outcome) = Pin::new(&mut oldest.outcome).poll(cx)
             {
                 return Poll::Ready(Ok(Woken::Outcome(
                     outcome.unwrap_or(Err(JournalError::Unavailable)),

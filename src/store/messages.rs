@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use tracing::instrument;
 use uuid::Uuid;
 
 use super::{Store, StoreError, entities::messages, entities::rooms};
@@ -32,6 +33,7 @@ impl Store {
     }
 
     /// The last `seq` of each of these rooms that has a message, in one query.
+    #[instrument(name = "SELECT rooms", skip_all, fields(otel.kind = "client", db.operation.name = "SELECT", db.collection.name = "rooms"))]
     pub async fn heads(&self, of: &[RoomId]) -> Result<HashMap<RoomId, Seq>, StoreError> {
         let rows: Vec<(Uuid, i64)> = rooms::Entity::find()
             .select_only()
@@ -48,6 +50,7 @@ impl Store {
 
     /// At most `limit` messages with `after < seq < before`, oldest first: those nearest to `after` if it is
     /// given, else the newest of them.
+    #[instrument(name = "SELECT messages", skip_all, fields(otel.kind = "client", db.operation.name = "SELECT", db.collection.name = "messages"))]
     pub async fn messages(
         &self,
         room: &RoomName,
@@ -81,6 +84,7 @@ impl Store {
     }
 
     /// The message at that place.
+    #[instrument(name = "SELECT messages", skip_all, fields(otel.kind = "client", db.operation.name = "SELECT", db.collection.name = "messages"))]
     pub async fn message_at(&self, room: &RoomName, seq: Seq) -> Result<Option<Message>, StoreError> {
         let row = messages::Entity::find_by_id((room.id().0, seq as i64))
             .one(&self.db)
