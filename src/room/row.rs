@@ -176,7 +176,9 @@ mod tests {
         let (room, _tracker) = room(10);
         let follower: Arc<Eager> = Arc::default();
         let row = room.admit(&(follower.clone() as Arc<dyn Follower>));
-        (1..=50).for_each(|seq| drop(room.offer(entry(seq))));
+        (1..=50).for_each(|seq| {
+            room.offer(entry(seq));
+        });
         while follower.calls.load(Ordering::Relaxed) == 0 {
             tokio::task::yield_now().await;
         }
