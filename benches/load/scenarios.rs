@@ -235,9 +235,9 @@ async fn throughput_local(options: &Throughput) -> Fallible<()> {
     ));
     let metrics = cluster.replica(0).metrics().await;
     for name in [
-        "chat_journal_commits_total ",
-        "chat_journal_committed_total ",
-        "chat_journal_commit_seconds_total ",
+        "chat_journal_batch_size_count",
+        "chat_journal_batch_size_sum",
+        "chat_journal_commit_seconds_sum",
     ] {
         metrics.lines().filter(|l| l.starts_with(name)).for_each(line);
     }

@@ -117,7 +117,16 @@ impl Telemetry {
 
     /// All metrics, in the text format of Prometheus.
     pub fn render(&self) -> Result<String, prometheus::Error> {
-        TextEncoder::new().encode_to_string(&self.registry.gather())
+        let mut families = self.registry.gather();
+        for metric in families.iter_mut().flat_map(|family| family.mut_metric()) {
+            // There is one scope: its name on every line would say nothing.
+            let labels = metric
+                .take_label()
+                .into_iter()
+                .filter(|label| label.name() != "otel_scope_name");
+            metric.set_label(labels.collect());
+        }
+        TextEncoder::new().encode_to_string(&families)
     }
 
     /// Sends what is left, within a time. Blocks.
