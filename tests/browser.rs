@@ -1,4 +1,5 @@
 //! What a person does on the page, in real browsers, on real replicas.
+#![cfg(test)]
 
 #[path = "browser/window.rs"]
 mod window;

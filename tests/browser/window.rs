@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
+use tokio::task::JoinSet;
 
 /// How long a condition may take to come true. Reconnecting waits up to 20 s between two attempts.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,6 +33,8 @@ pub struct Browser {
     profiles: TempDir,
     keeper: Child,
     life: Option<ChildStdin>,
+    /// Takes what chromedriver prints, so that it never waits for room.
+    _reader: JoinSet<()>,
 }
 
 impl Browser {
@@ -79,12 +82,14 @@ impl Browser {
         let port = tokio::time::timeout(PATIENCE, started)
             .await
             .expect("chromedriver starts");
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        let mut reader = JoinSet::new();
+        reader.spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Some(Self {
             port,
             profiles,
             keeper,
             life,
+            _reader: reader,
         })
     }
 
@@ -134,9 +139,7 @@ impl Browser {
             // A script that got through as markup would open an alert; see that it fails the test.
             "unhandledPromptBehavior": "ignore",
         });
-        let Value::Object(capabilities) = capabilities else {
-            unreachable!("it is an object")
-        };
+        let capabilities = capabilities.as_object().cloned().expect("it is an object");
         let client = ClientBuilder::new(HttpConnector::new())
             .capabilities(capabilities)
             .connect(&format!("http://127.0.0.1:{}", self.port))
