@@ -187,7 +187,7 @@ impl Session {
                 .expect("something comes")
             {
                 Some(Ok(Message::Text(frame))) => {
-                    self.events = serde_json::from_str(&frame).expect("an array of events")
+                    self.events = serde_json::from_str(&frame).expect("an array of events");
                 }
                 Some(Ok(Message::Close(Some(close)))) => return Err(close.code.into()),
                 Some(Ok(_)) => {}
