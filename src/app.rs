@@ -18,11 +18,12 @@ use tokio_util::task::TaskTracker;
 use crate::auth::{HashError, Hasher, SigningKey, Tokens};
 use crate::config::{Backend, ConfigError, Settings};
 use crate::drain::Drain;
+use crate::health::Health;
 use crate::http::{self, Gateway, Server};
 use crate::journal::{Journal, Parts};
 use crate::limits::{Limits, SharedCounts};
 use crate::metrics::Metrics;
-use crate::relay::Relay;
+use crate::relay::{self, Relay};
 use crate::room::{self, Rooms};
 use crate::session::{self, Context};
 use crate::store::{SchemaError, Store};
@@ -52,7 +53,7 @@ pub enum StartError {
     Redis(#[from] redis::RedisError),
     #[error("the pool to Redis cannot be set up: {0}")]
     Pool(#[from] deadpool_redis::CreatePoolError),
-    #[error("{0} cannot be listened on: {1}")]
+    #[error("{0} cannot be listened on: {1}; LISTEN_ADDR and OPS_LISTEN_ADDR name the addresses")]
     Listen(SocketAddr, io::Error),
     #[error(transparent)]
     Hash(#[from] HashError),
@@ -97,13 +98,14 @@ impl App {
         let stop_workers = CancellationToken::new();
         let metrics = Metrics::new(&telemetry.meter());
         let linger = Duration::from_secs(settings.room_linger_seconds);
-        let traces = telemetry.traces();
+        let (traces, health) = (telemetry.traces(), Health::new(base.redis.is_some()));
         let rooms = Rooms::new(
             room::Parts {
                 store: base.store.clone(),
                 tracker: workers.clone(),
                 metrics: metrics.clone(),
                 traces: traces.clone(),
+                health: health.clone(),
             },
             settings.warm_limits(),
             linger,
@@ -111,15 +113,17 @@ impl App {
         let (relay, shared_counts) = match base.redis {
             None => (Relay::None, None),
             Some((client, counts)) => {
-                let prefix = &settings.relay_prefix;
                 let relay = Relay::start(
                     client,
-                    prefix,
-                    &rooms,
-                    &metrics,
-                    traces.clone(),
-                    &workers,
-                    &stop_workers,
+                    &settings.relay_prefix,
+                    relay::Parts {
+                        rooms: rooms.clone(),
+                        metrics: metrics.clone(),
+                        traces: traces.clone(),
+                        health: health.clone(),
+                        tracker: workers.clone(),
+                        stop: stop_workers.clone(),
+                    },
                 )?;
                 (relay, Some(counts))
             }
@@ -137,6 +141,7 @@ impl App {
             store: base.store,
             rooms,
             drain: Drain::default(),
+            health,
             metrics,
             traces,
             settings: session::Settings {
@@ -148,10 +153,12 @@ impl App {
             },
             catch_up: Semaphore::new(CATCH_UPS),
         });
+        let (workers_at_a_time, waiting) = (settings.password_workers(), settings.password_queue.into());
+        let hasher = Hasher::new(workers_at_a_time, waiting, context.metrics.clone())?;
         let app = http::routes(Gateway {
             context: context.clone(),
             tokens: Tokens::new(&base.key, Duration::from_secs(settings.token_ttl_seconds)),
-            hasher: Hasher::new(settings.password_workers(), settings.password_queue.into())?,
+            hasher: hasher.clone(),
             limits: Limits::new(settings.limits(), shared_counts),
             clients: clients.clone(),
             allowed_origins: trimmed(&settings.allowed_origins),
@@ -159,7 +166,7 @@ impl App {
             hide_unknown_users: settings.hide_unknown_users,
             password_min_bytes: settings.password_min_bytes as usize,
         });
-        observe(&telemetry.meter(), &context);
+        observe(&telemetry.meter(), &context, hasher);
         Ok(Self {
             settings,
             telemetry,
@@ -197,11 +204,17 @@ impl App {
             connections,
             stop: stop.clone(),
         };
-        let public = server(self.app.clone(), &self.clients, connections, &stop_accepting);
-        let ops_app = Arc::new(poem::endpoint::ToDynEndpoint(http::ops_routes(
-            self.context.clone(),
-            self.telemetry.clone(),
-        )));
+        let public = server(
+            self.app.clone(),
+            &self.clients,
+            connections.clone(),
+            &stop_accepting,
+        );
+        let ops_app = Arc::new(poem::endpoint::ToDynEndpoint(http::ops_routes(http::Ops {
+            context: self.context.clone(),
+            telemetry: self.telemetry.clone(),
+            connections,
+        })));
         let ops = server(
             ops_app,
             &self.workers,
@@ -292,7 +305,12 @@ impl Base {
 }
 
 /// Values that are looked up when somebody asks. The callbacks outlive the replica and must not hold it.
-fn observe(meter: &Meter, context: &Arc<Context>) {
+fn observe(meter: &Meter, context: &Arc<Context>, hasher: Hasher) {
+    meter
+        .u64_observable_gauge("chat.password.busy")
+        .with_description("Passwords that are hashed or wait for it.")
+        .with_callback(move |observer| observer.observe(hasher.busy() as u64, &[]))
+        .build();
     let gauge = |name: &'static str, text: &'static str, value: fn(&Context) -> u64| {
         let context = Arc::downgrade(context);
         meter

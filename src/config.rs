@@ -58,7 +58,7 @@ pub struct Settings {
     /// Where clients connect.
     #[arg(long, env, default_value = "0.0.0.0:8080", value_name = "ADDR:PORT")]
     pub listen_addr: SocketAddr,
-    /// Where operators connect: /healthz, /readyz, /metrics.
+    /// Where operators connect: /healthz, /readyz, /status, /metrics.
     #[arg(long, env, default_value = "127.0.0.1:9090", value_name = "ADDR:PORT")]
     pub ops_listen_addr: SocketAddr,
     /// Embedded: the folder of the SQLite file and the signing key.

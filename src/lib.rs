@@ -21,6 +21,7 @@ pub mod app;
 pub mod auth;
 pub mod config;
 pub mod drain;
+pub mod health;
 pub mod http;
 pub mod ids;
 pub mod journal;

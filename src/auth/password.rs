@@ -1,10 +1,13 @@
 //! argon2id on a bounded pool of blocking threads, so that a flood of logins never stalls a message (I8).
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash};
 use tokio::sync::Semaphore;
+
+use crate::metrics::Metrics;
 
 /// Why a password was neither hashed nor checked.
 #[derive(Debug, thiserror::Error)]
@@ -21,14 +24,18 @@ pub enum HashError {
 pub struct Hasher {
     places: Arc<Semaphore>,
     workers: Arc<Semaphore>,
+    most: usize,
+    metrics: Metrics,
     /// Checked against where there is no account, so that the answer takes as long as with one.
     dummy: Arc<str>,
 }
 
 impl Hasher {
     /// `workers` hashes at a time (19 MiB each), and `queue` that wait.
-    pub fn new(workers: usize, queue: usize) -> Result<Self, HashError> {
+    pub fn new(workers: usize, queue: usize, metrics: Metrics) -> Result<Self, HashError> {
         Ok(Self {
+            most: workers + queue,
+            metrics,
             places: Arc::new(Semaphore::new(workers + queue)),
             workers: Arc::new(Semaphore::new(workers)),
             dummy: hash_now(uuid::Uuid::new_v4().as_bytes())?.into(),
@@ -55,10 +62,16 @@ impl Hasher {
         .await?
     }
 
+    /// How many passwords are hashed or wait.
+    pub fn busy(&self) -> usize {
+        self.most.saturating_sub(self.places.available_permits())
+    }
+
     async fn work<T: Send + 'static>(
         &self,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, HashError> {
+        let begun = Instant::now();
         let place = self
             .places
             .clone()
@@ -76,7 +89,9 @@ impl Hasher {
             drop((worker, place));
             result
         });
-        job.await.map_err(|e| HashError::Failed(e.to_string()))
+        let result = job.await.map_err(|e| HashError::Failed(e.to_string()));
+        self.metrics.password_done(begun.elapsed());
+        result
     }
 }
 
@@ -93,7 +108,7 @@ mod tests {
 
     #[tokio::test]
     async fn verifies_what_it_hashed_and_nothing_else() {
-        let hasher = Hasher::new(1, 4).unwrap();
+        let hasher = Hasher::new(1, 4, Metrics::default()).unwrap();
         let hash = hasher.hash("geheim".into()).await.unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
         assert!(hasher.verify("geheim".into(), Some(hash.clone())).await.unwrap());
@@ -103,7 +118,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_queue_refuses_at_once() {
-        let hasher = Hasher::new(1, 1).unwrap();
+        let hasher = Hasher::new(1, 1, Metrics::default()).unwrap();
         let jobs: Vec<_> = (0..4).map(|_| hasher.hash("x".into())).collect();
         let results = futures_util::future::join_all(jobs).await;
         assert_eq!(

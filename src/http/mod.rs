@@ -24,7 +24,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 pub use error::ApiError;
 pub use listen::{App, Connection, Server, bind};
-pub use ops::routes as ops_routes;
+pub use ops::{Ops, routes as ops_routes};
 
 use crate::auth::{Hasher, Tokens};
 use crate::limits::Limits;
@@ -111,11 +111,15 @@ async fn answer(
         http.response.status_code = tracing::field::Empty,
         url.path = path,
         client.address = %address,
+        trace_id = tracing::field::Empty,
     );
     if let Some(parent) = traceparent(&request)
         && let Err(e) = span.set_parent(parent.parent())
     {
         tracing::debug!(error = %e, "a request's trace was not continued");
+    }
+    if let Some(trace) = span.in_scope(TraceContext::current) {
+        span.record("trace_id", trace.trace_id());
     }
     let result = match gateway.limits.requests.check(address) {
         Ok(()) if origin.is_some() && request.method() == Method::OPTIONS => {

@@ -3,20 +3,47 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use poem::web::Data;
+use poem::web::{Data, Json};
 use poem::{Endpoint, EndpointExt, Response, Route, get, handler};
+use tokio::sync::Semaphore;
 
+use crate::health::Status;
 use crate::session::Context;
 use crate::telemetry::Telemetry;
 
-/// `/healthz`, `/readyz`, `/metrics`.
-pub fn routes(context: Arc<Context>, telemetry: Telemetry) -> impl Endpoint<Output = Response> {
+/// What the routes ask.
+#[derive(Debug, Clone)]
+pub struct Ops {
+    pub context: Arc<Context>,
+    pub telemetry: Telemetry,
+    /// What clients' connections take their places from.
+    pub connections: Arc<Semaphore>,
+}
+
+impl Ops {
+    /// This replica's own state. An outage of Postgres or Redis is every replica's, and must not take them all out
+    /// of the balancer at once: it is in `/status` and in the metrics, not here.
+    fn state(&self) -> &'static str {
+        if self.context.drain.begun() {
+            "draining"
+        } else if self.connections.available_permits() == 0 {
+            "overloaded"
+        } else {
+            READY
+        }
+    }
+}
+
+const READY: &str = "ready";
+
+/// `/healthz`, `/readyz`, `/status`, `/metrics`.
+pub fn routes(ops: Ops) -> impl Endpoint<Output = Response> {
     Route::new()
         .at("/healthz", get(alive))
         .at("/readyz", get(ready))
+        .at("/status", get(show))
         .at("/metrics", get(metrics))
-        .data(context)
-        .data(telemetry)
+        .data(ops)
         .map_to_response()
 }
 
@@ -25,19 +52,30 @@ fn alive() -> &'static str {
     "ok\n"
 }
 
-/// An outage of Postgres or Redis is every replica's: it must not take them all out of the balancer.
 #[handler]
-fn ready(Data(context): Data<&Arc<Context>>) -> Response {
-    let (status, text) = match context.drain.begun() {
-        true => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-        false => (StatusCode::OK, "ready\n"),
+fn ready(Data(ops): Data<&Ops>) -> Response {
+    let state = ops.state();
+    let status = if state == READY {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
     };
-    Response::builder().status(status).body(text)
+    Response::builder().status(status).body(format!("{state}\n"))
 }
 
 #[handler]
-fn metrics(Data(telemetry): Data<&Telemetry>) -> Response {
-    match telemetry.render() {
+fn show(Data(ops): Data<&Ops>) -> Json<Status> {
+    let context = &ops.context;
+    Json(
+        context
+            .health
+            .status(ops.state(), context.rooms.len(), context.journal.depth()),
+    )
+}
+
+#[handler]
+fn metrics(Data(ops): Data<&Ops>) -> Response {
+    match ops.telemetry.render() {
         Ok(text) => Response::builder()
             .content_type("text/plain; version=0.0.4")
             .body(text),

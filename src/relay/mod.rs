@@ -11,6 +11,7 @@ use redis::{Client, RedisError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::health::Health;
 use crate::ids::RoomId;
 use crate::metrics::Metrics;
 use crate::room::{Entry, Rooms};
@@ -22,6 +23,17 @@ use publisher::Publisher;
 /// How long Redis may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
+/// What the relay works with.
+#[derive(Debug)]
+pub struct Parts {
+    pub rooms: Rooms,
+    pub metrics: Metrics,
+    pub traces: Traces,
+    pub health: Health,
+    pub tracker: TaskTracker,
+    pub stop: CancellationToken,
+}
+
 /// The way out to the other replicas. Cheap to clone.
 #[derive(Debug, Clone)]
 pub enum Relay {
@@ -32,28 +44,36 @@ pub enum Relay {
 
 impl Relay {
     /// Starts publishing to and hearing from Redis. Redis need not be there yet.
-    pub fn start(
-        client: Client,
-        prefix: &str,
-        rooms: &Rooms,
-        metrics: &Metrics,
-        traces: Traces,
-        tracker: &TaskTracker,
-        stop: &CancellationToken,
-    ) -> Result<Self, RedisError> {
+    pub fn start(client: Client, prefix: &str, parts: Parts) -> Result<Self, RedisError> {
+        let Parts {
+            rooms,
+            metrics,
+            traces,
+            health,
+            tracker,
+            stop,
+        } = parts;
         let channels = Channels {
             prefix: prefix.to_owned(),
         };
-        let publisher = Publisher::start(client.clone(), channels.clone(), metrics.clone(), traces, tracker)?;
+        let publisher = Publisher::start(
+            client.clone(),
+            channels.clone(),
+            metrics.clone(),
+            traces,
+            &tracker,
+        )?;
+        let heartbeat = channels.heartbeat();
         let subscriber = subscriber::Subscriber {
             client,
-            heartbeat: channels.heartbeat(),
             channels,
-            rooms: rooms.clone(),
+            heartbeat,
+            rooms,
             publisher: publisher.clone(),
-            metrics: metrics.clone(),
+            metrics,
+            health,
         };
-        tracker.spawn(subscriber.run(stop.clone()));
+        tracker.spawn(subscriber.run(stop));
         Ok(Self::Redis(publisher))
     }
 

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::publisher::Publisher;
 use super::{Channels, Envelope, TIMEOUT};
+use crate::health::Health;
 use crate::ids::RoomId;
 use crate::metrics::Metrics;
 use crate::room::Rooms;
@@ -35,6 +36,7 @@ pub(super) struct Subscriber {
     pub rooms: Rooms,
     pub publisher: Publisher,
     pub metrics: Metrics,
+    pub health: Health,
 }
 
 /// Why a connection was given up.
@@ -67,6 +69,7 @@ impl Subscriber {
                 () = stop.cancelled() => return,
             };
             self.metrics.relay_connected(false);
+            self.health.redis(None);
             tracing::warn!(error = %lost, "not hearing Redis; messages of other replicas come by the head check");
             // A connection that held for a while was a good one: try again at once.
             wait = if begun.elapsed() > DEAF {
@@ -137,7 +140,7 @@ impl Subscriber {
 
     async fn connect(&self, ear: Arc<Ear>) -> Result<MultiplexedConnection, RedisError> {
         let (rooms, channels, metrics) = (self.rooms.clone(), self.channels.clone(), self.metrics.clone());
-        let heartbeat = self.heartbeat.clone();
+        let (heartbeat, health) = (self.heartbeat.clone(), self.health.clone());
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(TIMEOUT))
             .set_response_timeout(Some(TIMEOUT))
@@ -146,7 +149,9 @@ impl Subscriber {
                     PushKind::Message => match message(push.data) {
                         Some((channel, _)) if channel == heartbeat.as_bytes() => {
                             *ear.heard.lock() = Instant::now();
-                            metrics.relay_round_trip(ear.beat.lock().elapsed());
+                            let took = ear.beat.lock().elapsed();
+                            metrics.relay_round_trip(took);
+                            health.redis(Some(took));
                         }
                         Some((channel, payload)) => {
                             match (channels.room_of(&channel), Envelope::open(payload)) {

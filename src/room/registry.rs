@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::row::Row;
 use super::{Entry, Follower, Room, WarmLimits};
+use crate::health::Health;
 use crate::ids::{RoomId, RoomName, Seq};
 use crate::metrics::Metrics;
 use crate::store::{Store, StoreError, now_millis};
@@ -31,6 +32,7 @@ pub(super) struct Shared {
     pub(super) tracker: TaskTracker,
     pub(super) metrics: Metrics,
     traces: Traces,
+    health: Health,
     limits: WarmLimits,
     linger: Duration,
     interest: Interest,
@@ -43,6 +45,7 @@ pub struct Parts {
     pub tracker: TaskTracker,
     pub metrics: Metrics,
     pub traces: Traces,
+    pub health: Health,
 }
 
 /// Which rooms' channels the relay should begin or cease to hear, since it last asked. It is a state, not a
@@ -122,6 +125,7 @@ impl Rooms {
             tracker,
             metrics,
             traces,
+            health,
         } = parts;
         let (live, interest) = (RwLock::default(), Interest::default());
         Self(Arc::new(Shared {
@@ -130,6 +134,7 @@ impl Rooms {
             tracker,
             metrics,
             traces,
+            health,
             limits,
             linger,
             interest,
@@ -231,16 +236,27 @@ impl Rooms {
     /// Asks the store for the heads of these rooms and repairs what is behind.
     pub async fn check_heads(&self, rooms: &[RoomId]) -> Result<(), StoreError> {
         let begun = Instant::now();
-        let mut most_behind = 0;
-        for some in rooms.chunks(HEADS_AT_ONCE) {
+        let behind = self.compare_heads(rooms).await;
+        self.0.health.database(behind.as_ref().ok().copied());
+        self.0.metrics.heads_checked(begun.elapsed(), behind?);
+        Ok(())
+    }
+
+    /// The most messages that one of them lacks.
+    async fn compare_heads(&self, rooms: &[RoomId]) -> Result<u64, StoreError> {
+        let mut most = 0;
+        // Without a room the question still shows whether the store answers.
+        let chunks = rooms
+            .chunks(HEADS_AT_ONCE)
+            .chain(rooms.is_empty().then_some(rooms));
+        for some in chunks {
             for (id, head) in self.0.store.heads(some).await? {
                 let here = self.get(id).map_or(head, |room| room.head());
-                most_behind = most_behind.max(head.saturating_sub(here));
+                most = most.max(head.saturating_sub(here));
                 self.hear_of(id, head);
             }
         }
-        self.0.metrics.heads_checked(begun.elapsed(), most_behind);
-        Ok(())
+        Ok(most)
     }
 
     /// Takes word of a room's head.

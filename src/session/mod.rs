@@ -26,6 +26,7 @@ use tokio::time::{Instant, Sleep};
 pub use join::{Joined, Position};
 
 use crate::drain::Drain;
+use crate::health::Health;
 use crate::ids::{Nonce, Seq, User};
 use crate::journal::{Journal, JournalError, Outcome};
 use crate::metrics::Metrics;
@@ -51,6 +52,7 @@ pub struct Context {
     pub rooms: Rooms,
     pub journal: Journal,
     pub drain: Drain,
+    pub health: Health,
     pub metrics: Metrics,
     pub traces: Traces,
     pub settings: Settings,

@@ -98,6 +98,11 @@ impl TraceContext {
         )
     }
 
+    /// 32 hex digits, as log lines show it.
+    pub fn trace_id(&self) -> String {
+        TraceId::from_bytes(self.trace_id).to_string()
+    }
+
     pub fn parent(self) -> Context {
         Context::new().with_remote_span_context(self.remote())
     }

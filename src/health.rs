@@ -1,0 +1,130 @@
+//! What this replica knows of the parts it needs: what `/readyz` and `/status` say.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::Serialize;
+
+use crate::store::now_millis;
+
+/// A dependency as last seen.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Dependency {
+    pub up: bool,
+    /// Since when, in milliseconds since the Unix epoch.
+    pub since: i64,
+}
+
+impl Dependency {
+    fn now(up: bool) -> Self {
+        Self {
+            up,
+            since: now_millis(),
+        }
+    }
+
+    fn note(&mut self, up: bool) {
+        if self.up != up {
+            *self = Self::now(up);
+        }
+    }
+}
+
+/// `/status`, as JSON.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// `ready`, `draining` or `overloaded`.
+    pub state: &'static str,
+    pub version: &'static str,
+    pub started: i64,
+    pub database: Dependency,
+    /// Null where there is no Redis. Up means that the own heartbeat is heard through it.
+    pub redis: Option<Dependency>,
+    /// The last heartbeat's way through Redis and back, in milliseconds.
+    pub round_trip_ms: Option<f64>,
+    /// The most messages that a live room lacked at the last head check.
+    pub head_lag: u64,
+    pub rooms: usize,
+    pub journal_depth: usize,
+}
+
+/// What is known so far. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Health(Arc<Mutex<Known>>);
+
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    started: i64,
+    database: Dependency,
+    redis: Option<Dependency>,
+    round_trip: Option<Duration>,
+    head_lag: u64,
+}
+
+impl Health {
+    /// The database has answered already; Redis, where there is one, not yet.
+    pub fn new(clustered: bool) -> Self {
+        Self(Arc::new(Mutex::new(Known {
+            started: now_millis(),
+            database: Dependency::now(true),
+            redis: clustered.then(|| Dependency::now(false)),
+            round_trip: None,
+            head_lag: 0,
+        })))
+    }
+
+    /// A head check: the most that a room lacked, or `None` where the database did not answer.
+    pub fn database(&self, most_behind: Option<u64>) {
+        let mut known = self.0.lock();
+        known.database.note(most_behind.is_some());
+        known.head_lag = most_behind.unwrap_or(known.head_lag);
+    }
+
+    /// Heard: the own heartbeat came back after this time. `None`: the connection is lost.
+    pub fn redis(&self, heard: Option<Duration>) {
+        let mut known = self.0.lock();
+        known.round_trip = heard;
+        if let Some(redis) = &mut known.redis {
+            redis.note(heard.is_some());
+        }
+    }
+
+    pub fn status(&self, state: &'static str, rooms: usize, journal_depth: usize) -> Status {
+        let known = *self.0.lock();
+        Status {
+            state,
+            version: env!("CARGO_PKG_VERSION"),
+            started: known.started,
+            database: known.database,
+            redis: known.redis,
+            round_trip_ms: known.round_trip.map(|took| took.as_secs_f64() * 1e3),
+            head_lag: known.head_lag,
+            rooms,
+            journal_depth,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dependency_is_up_since_it_came_up() {
+        let health = Health::new(true);
+        let since = |health: &Health| health.status("ready", 0, 0).database.since;
+        let first = since(&health);
+        health.database(Some(3));
+        assert_eq!(since(&health), first, "nothing has changed");
+        health.database(None);
+        let status = health.status("ready", 0, 0);
+        assert!(!status.database.up && !status.redis.unwrap().up);
+        assert_eq!(status.head_lag, 3);
+        health.redis(Some(Duration::from_millis(2)));
+        assert_eq!(health.status("ready", 0, 0).round_trip_ms, Some(2.0));
+        assert!(Health::new(false).status("ready", 0, 0).redis.is_none());
+    }
+}
