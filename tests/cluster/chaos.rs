@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use testkit::{Backend, Cluster, Options, RedisServer};
+use testkit::{Backend, Cluster, Options, RedisServer, Target, until};
 use tokio::time::sleep;
 
 use super::crowd::Crowd;
 use super::faulty_redis::{Fault, FaultyRedis};
-use crate::binary;
+use crate::{PATIENCE, binary};
 
 const REPLICAS: usize = 3;
 const PEOPLE: usize = 30;
@@ -116,4 +116,35 @@ async fn replicas_that_are_killed_take_nothing_with_them() {
     let kills = kills.into_inner();
     assert!(kills >= 3, "only {kills} replicas were killed");
     assert!(crowd.joins() > SESSIONS, "clients resumed");
+}
+
+/// A Postgres that fails over cuts every connection, also between a commit and its answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn database_connections_that_are_cut_cost_a_retry() {
+    const CUT: &str = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+                       WHERE datname = current_database() AND application_name = 'chat-gateway'";
+    let cluster = Cluster::start(binary(), Backend::Clustered, REPLICAS, &[]).await;
+    let mut crowd = Crowd::join(&cluster, 9, 6).await;
+    let cut = AtomicU64::new(0);
+    let chaos = async {
+        loop {
+            sleep(Duration::from_millis(500)).await;
+            cut.fetch_add(cluster.sql(CUT).await.parse().unwrap_or(0), Ordering::Relaxed);
+        }
+    };
+    tokio::select! {
+        () = chaos => {}
+        () = crowd.talk(3_000, 5, Duration::from_millis(10)) => {}
+    }
+    // The connections that nobody has used since are found dead by whoever does.
+    for replica in cluster.replicas() {
+        let path = Target::history_path("room 0", "");
+        until("history answers again", PATIENCE, || async {
+            replica.get(&path, None).await.status == 200
+        })
+        .await;
+    }
+    crowd.settle(&cluster).await;
+    let cut = cut.into_inner();
+    assert!(cut >= 3 * REPLICAS as u64, "only {cut} connections were cut");
 }

@@ -68,17 +68,17 @@ async fn chat_goes_on_without_redis_and_is_fast_again_with_it() {
     cluster.redis().start_again().await;
     subscribed(&cluster, 2).await;
     // Twenty in a row in less time than ten head checks: they come by Redis.
-    until_fast(&mut sender, &mut reader).await;
+    until_fast(&mut sender, &mut reader, "again").await;
 }
 
 /// Publishing may need a moment to find Redis again; then it has to stay fast.
-async fn until_fast(sender: &mut Client, reader: &mut Client) {
+async fn until_fast(sender: &mut Client, reader: &mut Client, when: &str) {
     let deadline = Instant::now() + crate::PATIENCE;
     for attempt in 0.. {
         let begun = Instant::now();
         for n in 0..20 {
             let ack = sender
-                .say("with Redis again", &format!("again {attempt}.{n}"))
+                .say("with Redis again", &format!("{when} {attempt}.{n}"))
                 .await;
             reader.next_where(|event| event["id"] == ack["id"]).await;
         }
@@ -91,4 +91,50 @@ async fn until_fast(sender: &mut Client, reader: &mut Client) {
             begun.elapsed()
         );
     }
+}
+
+/// What Redis counts with Redis away is counted without it.
+const LIMITS: [(&str, &str); 2] = [
+    ("LIMIT_SIGNUPS_PER_MINUTE", "1000"),
+    ("LIMIT_LOGINS_PER_MINUTE", "1000"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_hangs_delays_nobody_but_other_replicas() {
+    let settings = [&LIMITS[..], &[("HEAD_CHECK_MS", "2000")]].concat();
+    let cluster = Cluster::start(binary(), Backend::Clustered, 2, &settings).await;
+    let ann = cluster.replica(0).account("ann").await;
+    let mut sender = Client::connect(cluster.replica(0), "hall", Some(&ann.token), "")
+        .await
+        .unwrap();
+    let mut reader = Client::connect(cluster.replica(1), "hall", None, "")
+        .await
+        .unwrap();
+    subscribed(&cluster, 1).await;
+    cluster.redis().freeze();
+    for n in 1..=4 {
+        let begun = Instant::now();
+        sender.say("Redis hangs", &format!("{n}")).await;
+        assert!(begun.elapsed() < HEAD_CHECK, "an ack took {:?}", begun.elapsed());
+        assert_eq!(reader.next("message").await["seq"], n);
+        assert!(
+            begun.elapsed() < 4 * HEAD_CHECK,
+            "the other replica took {:?}",
+            begun.elapsed()
+        );
+    }
+    let begun = Instant::now();
+    let bob = cluster.replica(1).account("bob").await;
+    assert!(
+        begun.elapsed() < Duration::from_secs(10),
+        "a sign-up and a login took {:?}",
+        begun.elapsed()
+    );
+    let mut late = Client::connect(cluster.replica(1), "new hall", Some(&bob.token), "after=0")
+        .await
+        .unwrap();
+    late.say("hello", "1").await;
+    assert_eq!(late.next("message").await["seq"], 1);
+    cluster.redis().unfreeze();
+    until_fast(&mut sender, &mut reader, "again").await;
 }

@@ -7,6 +7,7 @@ use std::{
     sync::{Mutex, MutexGuard},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::net::TcpStream;
 
 use crate::process::{START_LIMIT, bound_to_us, free_port, run, scratch, serial, spawn, tail, until};
@@ -71,6 +72,23 @@ impl RedisServer {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// SIGSTOP: it keeps its connections and answers nobody, until [`unfreeze`](Self::unfreeze).
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub fn unfreeze(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let child = self.lock();
+        let id = child.as_ref().expect("Redis is running").id();
+        let pid = i32::try_from(id).ok().and_then(Pid::from_raw).expect("a pid");
+        kill_process(pid, signal).expect("our own child");
     }
 
     pub fn url(&self) -> String {
