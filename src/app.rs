@@ -46,8 +46,6 @@ pub enum StartError {
     Schema(#[from] SchemaError),
     #[error("the SQLite file cannot be opened: {0}")]
     Sqlite(#[from] sea_orm::DbErr),
-    #[error("Redis cannot be set up: {0}")]
-    Redis(#[from] redis::RedisError),
     #[error("the pool to Redis cannot be set up: {0}")]
     Pool(#[from] deadpool_redis::CreatePoolError),
     #[error("{0} cannot be listened on: {1}")]
@@ -105,7 +103,7 @@ impl App {
             None => (Relay::None, None),
             Some((client, counts)) => {
                 let prefix = &settings.relay_prefix;
-                let relay = Relay::start(client, prefix, &rooms, &metrics, &workers, &stop_workers)?;
+                let relay = Relay::start(client, prefix, &rooms, &metrics, &workers, &stop_workers);
                 (relay, Some(counts))
             }
         };

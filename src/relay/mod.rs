@@ -7,7 +7,7 @@ mod subscriber;
 
 use std::time::Duration;
 
-use redis::{Client, RedisError};
+use redis::Client;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -38,11 +38,11 @@ impl Relay {
         metrics: &Metrics,
         tracker: &TaskTracker,
         stop: &CancellationToken,
-    ) -> Result<Self, RedisError> {
+    ) -> Self {
         let channels = Channels {
             prefix: prefix.to_owned(),
         };
-        let publisher = Publisher::start(client.clone(), channels.clone(), metrics.clone(), tracker)?;
+        let publisher = Publisher::start(client.clone(), channels.clone(), metrics.clone(), tracker);
         let subscriber = subscriber::Subscriber {
             client,
             heartbeat: channels.heartbeat(),
@@ -52,7 +52,7 @@ impl Relay {
             metrics: metrics.clone(),
         };
         tracker.spawn(subscriber.run(stop.clone()));
-        Ok(Self::Redis(publisher))
+        Self::Redis(publisher)
     }
 
     /// Tells the other replicas of a committed message. Never waits.
