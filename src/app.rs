@@ -49,8 +49,6 @@ pub enum StartError {
     Schema(#[from] SchemaError),
     #[error("the SQLite file cannot be opened: {0}")]
     Sqlite(#[from] sea_orm::DbErr),
-    #[error("Redis cannot be set up: {0}")]
-    Redis(#[from] redis::RedisError),
     #[error("the pool to Redis cannot be set up: {0}")]
     Pool(#[from] deadpool_redis::CreatePoolError),
     #[error("{0} cannot be listened on: {1}; LISTEN_ADDR and OPS_LISTEN_ADDR name the addresses")]
@@ -124,7 +122,7 @@ impl App {
                         tracker: workers.clone(),
                         stop: stop_workers.clone(),
                     },
-                )?;
+                );
                 (relay, Some(counts))
             }
         };

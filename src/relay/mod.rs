@@ -7,7 +7,7 @@ mod subscriber;
 
 use std::time::Duration;
 
-use redis::{Client, RedisError};
+use redis::Client;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -44,7 +44,7 @@ pub enum Relay {
 
 impl Relay {
     /// Starts publishing to and hearing from Redis. Redis need not be there yet.
-    pub fn start(client: Client, prefix: &str, parts: Parts) -> Result<Self, RedisError> {
+    pub fn start(client: Client, prefix: &str, parts: Parts) -> Self {
         let Parts {
             rooms,
             metrics,
@@ -62,7 +62,7 @@ impl Relay {
             metrics.clone(),
             traces,
             &tracker,
-        )?;
+        );
         let heartbeat = channels.heartbeat();
         let subscriber = subscriber::Subscriber {
             client,
@@ -74,7 +74,7 @@ impl Relay {
             health,
         };
         tracker.spawn(subscriber.run(stop));
-        Ok(Self::Redis(publisher))
+        Self::Redis(publisher)
     }
 
     /// Tells the other replicas of a committed message. Never waits.

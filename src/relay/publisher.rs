@@ -1,10 +1,13 @@
 //! Publishing, pipelined over a multiplexed connection: whatever has gathered while the previous pipeline was
 //! under way goes out in the next one.
 
+use std::time::Duration;
+
 use opentelemetry::trace::{Span, Status};
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, RedisError};
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, Pipeline, RedisError};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::{Channels, Envelope, TIMEOUT};
@@ -17,6 +20,9 @@ use crate::telemetry::{RelaySpan, TraceContext, Traces};
 const QUEUE: usize = 8192;
 /// How many messages one pipeline takes.
 const PIPELINE: usize = 512;
+
+/// Between two tries to connect; what is published meanwhile is left to the head check.
+const RETRY: Duration = Duration::from_millis(100);
 
 /// The way to Redis. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -41,20 +47,15 @@ impl Publisher {
         metrics: Metrics,
         traces: Traces,
         tracker: &TaskTracker,
-    ) -> Result<Self, RedisError> {
-        let config = ConnectionManagerConfig::new()
-            .set_response_timeout(Some(TIMEOUT))
-            .set_connection_timeout(Some(TIMEOUT))
-            .set_number_of_retries(1);
-        let connection = ConnectionManager::new_lazy_with_config(client, config)?;
+    ) -> Self {
         let (queue, receiver) = mpsc::channel(QUEUE);
-        tracker.spawn(run(connection, receiver, metrics.clone()));
-        Ok(Self {
+        tracker.spawn(run(Line::new(client), receiver, metrics.clone()));
+        Self {
             queue,
             channels,
             metrics,
             traces,
-        })
+        }
     }
 
     pub fn publish(&self, room: RoomId, entry: &Entry, trace: Option<TraceContext>) {
@@ -89,7 +90,58 @@ fn fail(span: Option<Box<RelaySpan>>, why: &'static str) {
     }
 }
 
-async fn run(mut connection: ConnectionManager, mut queue: mpsc::Receiver<Published>, metrics: Metrics) {
+/// The connection, made when it is first needed, and anew after any error. redis' own ConnectionManager keeps one
+/// on which answers time out, so that one which is open and dead would be kept until the kernel gives it up.
+struct Line {
+    client: Client,
+    connection: Option<MultiplexedConnection>,
+    tried: Option<Instant>,
+}
+
+/// Why messages did not go out.
+#[derive(Debug, thiserror::Error)]
+enum Unsent {
+    #[error(transparent)]
+    Redis(#[from] RedisError),
+    #[error("not connected, the next try is due soon")]
+    NotYet,
+}
+
+impl Line {
+    fn new(client: Client) -> Self {
+        Self {
+            client,
+            connection: None,
+            tried: None,
+        }
+    }
+
+    async fn send(&mut self, pipeline: &Pipeline) -> Result<(), Unsent> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.connect().await?,
+        };
+        pipeline.query_async::<()>(&mut connection).await?;
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    async fn connect(&mut self) -> Result<MultiplexedConnection, Unsent> {
+        if self.tried.is_some_and(|tried| tried.elapsed() < RETRY) {
+            return Err(Unsent::NotYet);
+        }
+        self.tried = Some(Instant::now());
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(TIMEOUT))
+            .set_response_timeout(Some(TIMEOUT));
+        Ok(self
+            .client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await?)
+    }
+}
+
+async fn run(mut line: Line, mut queue: mpsc::Receiver<Published>, metrics: Metrics) {
     let mut gathered = Vec::with_capacity(PIPELINE);
     let mut away = false;
     while queue.recv_many(&mut gathered, PIPELINE).await > 0 {
@@ -106,7 +158,7 @@ async fn run(mut connection: ConnectionManager, mut queue: mpsc::Receiver<Publis
             pipeline.cmd("PUBLISH").arg(channel).arg(payload).ignore();
             spans.extend(span);
         }
-        match pipeline.query_async::<()>(&mut connection).await {
+        match line.send(&pipeline).await {
             Ok(()) => {
                 metrics.relay_published(messages);
                 if std::mem::take(&mut away) {

@@ -1,10 +1,12 @@
 //! I5: Redis holds nothing that matters.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use testkit::{Backend, Client, Cluster};
+use testkit::{Backend, Client, Cluster, Options, RedisServer};
 
 use super::crowd::subscribed;
+use super::faulty_redis::{Fault, FaultyRedis};
 use crate::binary;
 
 /// Far above the time that a message takes by Redis, far below what the test waits for.
@@ -137,4 +139,38 @@ async fn a_redis_that_hangs_delays_nobody_but_other_replicas() {
     assert_eq!(late.next("message").await["seq"], 1);
     cluster.redis().unfreeze();
     until_fast(&mut sender, &mut reader, "again").await;
+}
+
+/// Connections that are open and dead: nobody says so, neither to who listens on one nor to who publishes on it.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_swallow_everything_are_noticed() {
+    let redis = Arc::new(RedisServer::start().await);
+    let faulty = FaultyRedis::start(redis.port(), Fault::None).await;
+    let url = faulty.url();
+    let settings = [&LIMITS[..], &[("HEAD_CHECK_MS", "2000"), ("REDIS_URL", &url)]].concat();
+    let options = Options {
+        replicas: 2,
+        redis: Some(redis),
+        settings: &settings,
+        ..Options::default()
+    };
+    let cluster = Cluster::start_with(binary(), options).await;
+    let ann = cluster.replica(0).account("ann").await;
+    let mut sender = Client::connect(cluster.replica(0), "hall", Some(&ann.token), "")
+        .await
+        .unwrap();
+    let mut reader = Client::connect(cluster.replica(1), "hall", None, "")
+        .await
+        .unwrap();
+    subscribed(&cluster, 1).await;
+    until_fast(&mut sender, &mut reader, "at first").await;
+    for round in ["once", "twice"] {
+        faulty.swallow();
+        let begun = Instant::now();
+        let ack = sender.say("into the void", &format!("void {round}")).await;
+        assert!(begun.elapsed() < HEAD_CHECK, "an ack took {:?}", begun.elapsed());
+        reader.next_where(|event| event["id"] == ack["id"]).await;
+        cluster.replica(0).account("bob").await;
+        until_fast(&mut sender, &mut reader, round).await;
+    }
 }
