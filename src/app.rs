@@ -1,15 +1,12 @@
 //! The composition root: builds the parts from the configuration, and runs them until told to stop.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::metrics::Meter;
-use rand::RngCore;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::auth::{HashError, Hasher, SigningKey, Tokens};
 use crate::config::{Backend, ConfigError, Settings};
+use crate::data_dir;
 use crate::drain::Drain;
 use crate::health::Health;
 use crate::http::{self, Gateway, Server};
@@ -285,10 +283,10 @@ impl Base {
                 let unusable =
                     |e: io::Error| ConfigError::DataDir(data_dir.display().to_string(), e.to_string());
                 std::fs::create_dir_all(&data_dir).map_err(unusable)?;
-                let lock = lock_folder(&data_dir).map_err(unusable)?;
+                let lock = data_dir::lock(&data_dir).map_err(unusable)?;
                 let key = match key {
                     Some(key) => key,
-                    None => signing_key(&data_dir.join("signing.key")).map_err(unusable)?,
+                    None => data_dir::signing_key(&data_dir).map_err(unusable)?,
                 };
                 let store = Store::open_embedded(&data_dir).await?;
                 Ok(Self {
@@ -332,40 +330,6 @@ fn observe(meter: &Meter, context: &Arc<Context>, hasher: Hasher) {
     gauge("chat.draining", "1 while the replica is leaving.", |context| {
         context.drain.begun().into()
     });
-}
-
-/// Two processes on one folder would each believe to be alone.
-fn lock_folder(folder: &Path) -> io::Result<File> {
-    let lock = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(folder.join("lock"))?;
-    lock.try_lock()
-        .map_err(|_| io::Error::other("another chat-gateway uses it"))?;
-    Ok(lock)
-}
-
-/// The key of an embedded gateway: made on the first start, readable by its owner alone.
-fn signing_key(path: &Path) -> io::Result<SigningKey> {
-    let mut bytes = Vec::new();
-    match File::open(path) {
-        Ok(mut file) => drop(file.read_to_end(&mut bytes)?),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            bytes = vec![0; SigningKey::MIN_BYTES];
-            rand::rng().fill_bytes(&mut bytes);
-            let mut file = OpenOptions::new()
-                .create_new(true)
-                .write(true)
-                .mode(0o600)
-                .open(path)?;
-            file.write_all(&bytes)?;
-            file.sync_all()?;
-        }
-        Err(e) => return Err(e),
-    }
-    SigningKey::new(bytes)
-        .ok_or_else(|| io::Error::other("signing.key is too short; delete it to have a new one made"))
 }
 
 /// The items of a list, without the white space and the gaps that people leave in one.

@@ -11,7 +11,8 @@
 //! 6. each session of the room writes what lies between its cursor and the head.
 //!
 //! Around it: [`config`] says what can be set, [`app`] builds the parts and runs them until told to stop,
-//! [`drain`] lets the sessions leave, [`protocol`] is the wire, [`ids`] are the names, [`web`] is the page.
+//! [`drain`] lets the sessions leave, [`protocol`] is the wire, [`ids`] are the names, [`web`] is the page;
+//! [`telemetry`], [`metrics`] and [`health`] are what operators see.
 //!
 //! Invariants, named I1–I8 in comments and tests: I1 durable before visible · I2 one order without holes · I3
 //! resume is exact or says that it is not · I4 a retry is stored once · I5 Redis holds nothing that matters ·
@@ -20,6 +21,7 @@
 pub mod app;
 pub mod auth;
 pub mod config;
+pub mod data_dir;
 pub mod drain;
 pub mod health;
 pub mod http;
