@@ -7,8 +7,8 @@ WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY migrations/Cargo.toml migrations/
 COPY tests/kit/Cargo.toml tests/kit/
-RUN mkdir -p src migrations/src tests/kit/src benches \
-    && echo 'fn main() {}' >src/main.rs && cp src/main.rs benches/load.rs \
+RUN mkdir -p src migrations/src tests/kit/src \
+    && echo 'fn main() {}' >src/main.rs \
     && touch src/lib.rs migrations/src/lib.rs tests/kit/src/lib.rs \
     && cargo build --release --locked --bin chat-gateway
 

@@ -1,11 +1,12 @@
 """What the chart renders is valid, restricted, and fits together, over a matrix of options."""
 
 import functools
+import re
 import unittest
 
 import kubernetes_validate
 
-from render import CLUSTERED, merge, of_kind, pods, render
+from render import CLUSTERED, ROOT, merge, of_kind, pods, render
 
 INLINE = {
     "database": {"url": "postgres://u:p@db/chat"},
@@ -59,6 +60,9 @@ MATRIX = {
     "long names": merge(INLINE, {"fullnameOverride": "a" * 63, "networkPolicy": {"enabled": True}}),
 }
 FILES = ["values-try.yaml", "values-production.yaml"]
+# The server's own limits after the drain (DEADLINE in src/app.rs for the sessions, then for the workers), and its flush.
+DEADLINE = int(re.search(r"const DEADLINE: Duration = Duration::from_secs\((\d+)\)", (ROOT / "src/app.rs").read_text())[1])
+AFTER_THE_DRAIN = 2 * DEADLINE + 5
 # Kinds of custom resources, of which kubernetes-validate has no schemas.
 CUSTOM = {"HTTPRoute", "ServiceMonitor"}
 KUBE_VERSIONS = [f"1.{minor}" for minor in range(30, 38)]
@@ -116,8 +120,7 @@ class Manifests(unittest.TestCase):
         container = pod["containers"][0]
         drain = int(next(env["value"] for env in container["env"] if env["name"] == "DRAIN_SECONDS"))
         pre_stop = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
-        # Fifteen: the last commit, the flush of the telemetry, the process' own deadline.
-        self.assertGreaterEqual(pod["terminationGracePeriodSeconds"], pre_stop + drain + 15)
+        self.assertGreaterEqual(pod["terminationGracePeriodSeconds"], pre_stop + drain + AFTER_THE_DRAIN)
         self.assertGreater(spec["progressDeadlineSeconds"], pod["terminationGracePeriodSeconds"])
         # A balancer that asks the readiness hears of it before the replica stops to accept.
         readiness = container["readinessProbe"]

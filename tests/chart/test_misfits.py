@@ -10,7 +10,7 @@ MISFITS = [
     (merge(CLUSTERED, {"tokens": {"existingSecret": {"name": ""}}}), "set tokens.existingSecret.name or tokens.secret"),
     (merge(CLUSTERED, {"tokens": {"secret": "short", "existingSecret": {"name": ""}}}), "tokens.secret has 5 bytes"),
     (merge(CLUSTERED, {"redis": {"url": "redis://r"}}), "by value or by existingSecret, not both"),
-    ({"drain": {"gracePeriodSeconds": 39}}, "drain.gracePeriodSeconds is 39"),
+    ({"drain": {"gracePeriodSeconds": 49}}, "drain.gracePeriodSeconds is 49"),
     ({"drain": {"seconds": 100, "gracePeriodSeconds": 60}}, "raise it, unset it or drain faster"),
     ({"autoscaling": {"enabled": True}}, "autoscaling needs database and redis"),
     ({"replicas": 2}, "replicas is 2, but an embedded replica is alone"),

@@ -8,7 +8,7 @@ import yaml
 
 import readme
 from render import CHART, ROOT, pods, render, settings_in_help
-from test_manifests import EVERYTHING, FILES, MATRIX
+from test_manifests import AFTER_THE_DRAIN, EVERYTHING, FILES, MATRIX
 
 # The chart decides these; `settings` has all others.
 OF_THE_CHART = {
@@ -54,7 +54,7 @@ class Settings(unittest.TestCase):
             self.assertLessEqual(set(service["environment"]), set(settings_in_help()), name)
             if name != "migrate":
                 grace = int(service["stop_grace_period"].removesuffix("s"))
-                self.assertGreaterEqual(grace, int(service["environment"]["DRAIN_SECONDS"]) + 10, name)
+                self.assertGreaterEqual(grace, int(service["environment"]["DRAIN_SECONDS"]) + AFTER_THE_DRAIN, name)
 
     def test_haproxy_gets_every_variable_that_it_reads(self):
         config = (ROOT / "deploy" / "haproxy.cfg").read_text()

@@ -48,9 +48,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{ .Values.replicas | default (ternary 3 1 (eq (include "chat.clustered" .) "true")) | int }}
 {{- end }}
 
-{{/* Until Kubernetes kills a replica: serving on, draining, and what is left (the last commit and flush). */}}
+{{/* Until Kubernetes kills a replica: serving on, draining, and what is left: the server gives its last sessions
+   ten seconds, its last commits ten more, and the flush of the telemetry five. */}}
 {{- define "chat.gracePeriod" -}}
-{{- $needed := add .Values.drain.preStopSeconds .Values.drain.seconds 15 -}}
+{{- $needed := add .Values.drain.preStopSeconds .Values.drain.seconds 25 -}}
 {{ .Values.drain.gracePeriodSeconds | default $needed | int }}
 {{- end }}
 
