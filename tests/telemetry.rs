@@ -1,0 +1,203 @@
+//! One message's trace, from its sender's socket to its delivery on every replica, in a real collector.
+#![cfg(test)]
+
+#[path = "telemetry/collector.rs"]
+mod collector;
+
+use std::path::Path;
+
+use collector::{Collector, Span};
+use serde_json::json;
+use testkit::{Backend, Client, Cluster, Options};
+
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const PARENT: &str = "00f067aa0ba902b7";
+
+async fn replicas(settings: &[(&str, &str)]) -> Cluster {
+    let bin = Path::new(env!("CARGO_BIN_EXE_chat-gateway"));
+    let options = Options {
+        backend: Backend::Clustered,
+        replicas: 0,
+        settings,
+        ..Options::default()
+    };
+    let mut cluster = Cluster::start_with(bin, options).await;
+    cluster
+        .add_replica(&[("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=one")])
+        .await;
+    cluster
+        .add_replica(&[("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=two")])
+        .await;
+    cluster
+}
+
+fn only<'a>(spans: &'a [Span], name: &str, instance: &str) -> &'a Span {
+    let found: Vec<&Span> = spans
+        .iter()
+        .filter(|span| span.name() == name && span.instance == instance)
+        .collect();
+    match found.as_slice() {
+        [span] => span,
+        other => panic!("{} spans {name:?} of replica {instance}: {spans:#?}", other.len()),
+    }
+}
+
+/// Two people on two replicas; the message goes from the first to the second.
+async fn follow_one_message(collector: &Collector, endpoint: &str, protocol: &str) {
+    let settings = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+        ("OTEL_BSP_SCHEDULE_DELAY", "100"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "500"),
+    ];
+    let cluster = replicas(&settings).await;
+    let ann = cluster.replica(0).account("ann").await;
+    let mut sender = Client::connect(cluster.replica(0), "traced", Some(&ann.token), "")
+        .await
+        .unwrap();
+    let mut reader = Client::connect(cluster.replica(1), "traced", None, "")
+        .await
+        .unwrap();
+    let parent = format!("00-{TRACE}-{PARENT}-01");
+    sender
+        .send(json!({"text": "whisper it", "nonce": "n", "traceparent": parent}))
+        .await;
+    let message = reader.next("message").await;
+    sender.next("ack").await;
+
+    // send, wait, commit, batch, relay, two deliveries.
+    let spans = collector.trace(TRACE, 7).await;
+    let send = only(&spans, "send room", "one");
+    assert_eq!(send.parent(), PARENT, "the client's own span is the parent");
+    assert_eq!(
+        send.attribute("messaging.destination.name").as_deref(),
+        Some("traced")
+    );
+    assert_eq!(
+        send.attribute("messaging.operation.type").as_deref(),
+        Some("send")
+    );
+    assert_eq!(
+        send.attribute("messaging.message.id").as_deref(),
+        message["id"].as_str()
+    );
+    assert_eq!(
+        send.attribute("messaging.message.body.size").as_deref(),
+        Some("10")
+    );
+    for child in ["wait for journal", "commit", "publish redis"] {
+        assert_eq!(only(&spans, child, "one").parent(), send.id(), "{child}");
+    }
+    let batch = only(&spans, "commit batch", "one");
+    assert_eq!(
+        batch.json["links"][0]["spanId"],
+        send.id(),
+        "the batch is linked to the publish"
+    );
+    let here = only(&spans, "deliver room", "one");
+    assert_eq!(here.parent(), send.id());
+    let there = only(&spans, "deliver room", "two");
+    assert_eq!(
+        there.parent(),
+        only(&spans, "publish redis", "one").id(),
+        "by way of the envelope"
+    );
+    for delivery in [here, there] {
+        assert_eq!(delivery.attribute("chat.message.seq").as_deref(), Some("1"));
+        assert_eq!(delivery.attribute("chat.sessions").as_deref(), Some("1"));
+        assert!(
+            delivery
+                .attribute("chat.delivered.bytes")
+                .unwrap()
+                .parse::<u64>()
+                .unwrap()
+                > 100
+        );
+        assert!(delivery.attribute("chat.since_commit_ms").is_some());
+    }
+    testkit::until(
+        "metrics come too",
+        std::time::Duration::from_secs(20),
+        async || collector.has_metric("chat.deliveries"),
+    )
+    .await;
+    let everything = collector.text();
+    for secret in [ann.token.as_str(), "correct horse", "whisper it"] {
+        assert!(!everything.contains(secret), "{secret:.12} is nowhere");
+    }
+    cluster.replica(0).terminate().await;
+    assert_eq!(cluster.replica(0).wait().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn one_message_is_one_trace_over_http() {
+    let Some(collector) = Collector::start().await else {
+        return;
+    };
+    follow_one_message(&collector, &collector.http, "http/protobuf").await;
+}
+
+#[tokio::test]
+async fn one_message_is_one_trace_over_grpc() {
+    let Some(collector) = Collector::start().await else {
+        return;
+    };
+    follow_one_message(&collector, &collector.grpc, "grpc").await;
+}
+
+#[tokio::test]
+async fn what_is_not_sampled_leaves_nothing() {
+    let Some(collector) = Collector::start().await else {
+        return;
+    };
+    let settings = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.http.as_str()),
+        ("OTEL_TRACES_SAMPLER", "parentbased_always_off"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "100"),
+    ];
+    let cluster = replicas(&settings).await;
+    let ann = cluster.replica(0).account("ann").await;
+    let mut sender = Client::connect(cluster.replica(0), "quiet", Some(&ann.token), "")
+        .await
+        .unwrap();
+    // Malformed, not sampled by the client, absent: no span. The last one is sampled, and shows that spans come.
+    sender.say("one", "1").await;
+    for (n, traceparent) in [(2, "nonsense".to_owned()), (3, format!("00-{TRACE}-{PARENT}-00"))] {
+        sender
+            .send(json!({"text": "x", "nonce": n.to_string(), "traceparent": traceparent}))
+            .await;
+        sender.next("ack").await;
+    }
+    let sampled = "00-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-bbbbbbbbbbbbbbbb-01";
+    sender
+        .send(json!({"text": "x", "nonce": "4", "traceparent": sampled}))
+        .await;
+    sender.next("ack").await;
+    collector.trace("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", 5).await;
+    let sends = collector
+        .spans()
+        .iter()
+        .filter(|span| span.name() == "send room")
+        .count();
+    assert_eq!(sends, 1);
+}
+
+#[tokio::test]
+async fn a_collector_that_is_away_costs_nobody_a_message() {
+    let nowhere = format!("http://127.0.0.1:{}", testkit::free_port());
+    let cluster = replicas(&[
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &nowhere),
+        ("OTEL_BSP_SCHEDULE_DELAY", "100"),
+    ])
+    .await;
+    let ann = cluster.replica(0).account("ann").await;
+    let mut sender = Client::connect(cluster.replica(0), "room", Some(&ann.token), "")
+        .await
+        .unwrap();
+    for n in 0..200 {
+        sender.say("on and on", &n.to_string()).await;
+    }
+    cluster.replica(0).terminate().await;
+    let left = tokio::time::timeout(std::time::Duration::from_secs(20), cluster.replica(0).wait()).await;
+    assert_eq!(left.expect("within the deadline").code(), Some(0));
+}

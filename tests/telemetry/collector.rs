@@ -1,0 +1,161 @@
+//! A real OpenTelemetry Collector, and what it has received.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use testkit::{free_port, until};
+use tokio::process::{Child, Command};
+
+pub struct Collector {
+    _process: Child,
+    folder: tempfile::TempDir,
+    pub http: String,
+    pub grpc: String,
+}
+
+/// A span as the collector wrote it.
+#[derive(Debug, Clone)]
+pub struct Span {
+    /// `service.instance.id` of its process.
+    pub instance: String,
+    pub json: Value,
+}
+
+impl Span {
+    pub fn name(&self) -> &str {
+        self.json["name"].as_str().unwrap_or_default()
+    }
+
+    pub fn id(&self) -> &str {
+        self.json["spanId"].as_str().unwrap_or_default()
+    }
+
+    pub fn parent(&self) -> &str {
+        self.json["parentSpanId"].as_str().unwrap_or_default()
+    }
+
+    pub fn trace(&self) -> &str {
+        self.json["traceId"].as_str().unwrap_or_default()
+    }
+
+    /// An attribute's value as text.
+    pub fn attribute(&self, key: &str) -> Option<String> {
+        find(&self.json["attributes"], key)
+    }
+}
+
+fn find(attributes: &Value, key: &str) -> Option<String> {
+    let value = &attributes
+        .as_array()?
+        .iter()
+        .find(|attribute| attribute["key"] == key)?["value"];
+    let value = value.as_object()?.values().next()?;
+    Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+}
+
+impl Collector {
+    /// `None`, with a line that says so, where it cannot be built; with `CI=true` that is a failure.
+    pub async fn start() -> Option<Self> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/collector");
+        let built = Command::new(script)
+            .stderr(Stdio::inherit())
+            .output()
+            .await
+            .expect("tests/collector runs");
+        if !built.status.success() {
+            assert_ne!(
+                std::env::var("CI").as_deref(),
+                Ok("true"),
+                "the collector could not be built"
+            );
+            println!("SKIPPED: the collector could not be built");
+            return None;
+        }
+        let path = PathBuf::from(String::from_utf8(built.stdout).expect("a path").trim());
+        let folder = tempfile::tempdir().expect("a folder");
+        let (http, grpc) = (free_port(), free_port());
+        let config = format!(
+            "receivers:\n  otlp:\n    protocols:\n      http: {{endpoint: '127.0.0.1:{http}'}}\n      grpc: {{endpoint: '127.0.0.1:{grpc}'}}\n\
+             exporters:\n  file: {{path: '{}', flush_interval: 50ms}}\n\
+             service:\n  telemetry: {{metrics: {{level: none}}}}\n  pipelines:\n\
+             \x20   traces: {{receivers: [otlp], exporters: [file]}}\n    metrics: {{receivers: [otlp], exporters: [file]}}\n",
+            folder.path().join("received.json").display()
+        );
+        let file = folder.path().join("config.yaml");
+        std::fs::write(&file, config).expect("its configuration");
+        let log = std::fs::File::create(folder.path().join("log")).expect("its log");
+        let process = Command::new(path)
+            .arg("--config")
+            .arg(&file)
+            .stdout(Stdio::null())
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the collector runs");
+        let this = Self {
+            _process: process,
+            folder,
+            http: format!("http://127.0.0.1:{http}"),
+            grpc: format!("http://127.0.0.1:{grpc}"),
+        };
+        until("the collector listens", Duration::from_secs(30), async || {
+            tokio::net::TcpStream::connect(("127.0.0.1", http)).await.is_ok()
+                && tokio::net::TcpStream::connect(("127.0.0.1", grpc)).await.is_ok()
+        })
+        .await;
+        Some(this)
+    }
+
+    fn received(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.folder.path().join("received.json")).unwrap_or_default();
+        // The last line may be half written.
+        text.lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
+    }
+
+    /// Everything as text, to look for what must not be there.
+    pub fn text(&self) -> String {
+        self.received().iter().map(Value::to_string).collect()
+    }
+
+    pub fn has_metric(&self, name: &str) -> bool {
+        self.text().contains(&format!("\"name\":\"{name}\""))
+    }
+
+    pub fn spans(&self) -> Vec<Span> {
+        let mut spans = Vec::new();
+        for line in self.received() {
+            for resource in line["resourceSpans"].as_array().into_iter().flatten() {
+                let instance =
+                    find(&resource["resource"]["attributes"], "service.instance.id").unwrap_or_default();
+                for scope in resource["scopeSpans"].as_array().into_iter().flatten() {
+                    for json in scope["spans"].as_array().into_iter().flatten() {
+                        spans.push(Span {
+                            instance: instance.clone(),
+                            json: json.clone(),
+                        });
+                    }
+                }
+            }
+        }
+        spans
+    }
+
+    /// The spans of a trace, once there are so many.
+    pub async fn trace(&self, id: &str, least: usize) -> Vec<Span> {
+        let of = || {
+            self.spans()
+                .into_iter()
+                .filter(|span| span.trace() == id)
+                .collect::<Vec<_>>()
+        };
+        until("the trace has arrived", Duration::from_secs(20), async || {
+            of().len() >= least
+        })
+        .await;
+        of()
+    }
+}
