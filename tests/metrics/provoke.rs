@@ -1,0 +1,76 @@
+//! Makes every metric of replica 0 count, by what people and outages do.
+
+use serde_json::json;
+use testkit::{Client, Cluster};
+use tokio::process::Command;
+
+use crate::{ROOM, USER};
+
+/// Wants two replicas that keep one message of a room in memory and refuse to resume over more than two.
+pub async fn everything(cluster: &Cluster) {
+    let (here, there) = (cluster.replica(0), cluster.replica(1));
+    let user = here.account(USER).await;
+    let mut client = Client::connect(here, ROOM, Some(&user.token), "").await.unwrap();
+    for n in 1..=4 {
+        assert_eq!(client.say("a message", &n.to_string()).await["seq"], n);
+    }
+    // Resumes: one that is too far behind, one that the memory does not reach.
+    let lost = Client::connect(here, ROOM, None, "after=0").await.unwrap();
+    assert_eq!(lost.joined["recovered"], false);
+    let mut cold = Client::connect(here, ROOM, None, "after=2").await.unwrap();
+    assert_eq!(cold.next("message").await["seq"], 3);
+    cold.leave().await;
+    let path = format!("/api/v1/rooms/{ROOM}/messages");
+    let refused = here.post(&path, Some("no token"), &json!({"text": "hello"})).await;
+    assert_eq!(refused.status, 401);
+
+    strangers_publish(cluster).await;
+
+    // A commit fails.
+    cluster.sql("ALTER TABLE messages RENAME TO elsewhere").await;
+    assert_eq!(client.say("a message", "5").await["type"], "error");
+    cluster.sql("ALTER TABLE elsewhere RENAME TO messages").await;
+
+    // Redis is away: what is said here is dropped on the way there, what is said there is a hole here.
+    cluster.redis().stop();
+    client.say("a message", "6").await;
+    there
+        .post(&path, Some(&user.token), &json!({"text": "over there"}))
+        .await;
+    client
+        .next_where(|event| event["text"] == "over there" && event["type"] == "message")
+        .await;
+    cluster.redis().start_again().await;
+
+    no_descriptors_are_left(here).await;
+}
+
+/// Something else publishes on the channels that the replicas hear.
+async fn strangers_publish(cluster: &Cluster) {
+    loop {
+        for channel in cluster.redis().cli(&["PUBSUB", "CHANNELS"]).await.lines() {
+            cluster.redis().cli(&["PUBLISH", channel, "no envelope"]).await;
+        }
+        if cluster.replica(0).metrics().await.contains("chat_relay_unreadable") {
+            return;
+        }
+    }
+}
+
+/// Somebody connects while the process may open nothing more.
+async fn no_descriptors_are_left(replica: &testkit::Replica) {
+    let limits = async |soft: &str| {
+        let pid = replica.pid().to_string();
+        let limit = format!("--nofile={soft}:");
+        let status = Command::new("prlimit").args(["--pid", &pid, &limit]).status();
+        assert!(status.await.expect("util-linux has it").success());
+    };
+    let warned = || replica.log().contains("a connection could not be accepted");
+    limits("3").await;
+    while !warned() {
+        let connection = tokio::net::TcpStream::connect(("127.0.0.1", replica.port())).await;
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        drop(connection);
+    }
+    limits("1024").await;
+}
