@@ -24,7 +24,7 @@ EVERYTHING = {
         "clients": [{"podSelector": {}}],
         "operators": [{"podSelector": {}}],
         "servers": [{"ipBlock": {"cidr": "10.1.0.0/16"}}],
-        "extraEgress": [{"ports": [{"protocol": "TCP", "port": 4318}]}],
+        "extraEgress": [{"ports": [{"protocol": "TCP", "port": 9999}]}],
     },
     "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
     "serviceAccount": {"annotations": {"a": "b"}},
@@ -35,7 +35,8 @@ EVERYTHING = {
     "affinity": {"nodeAffinity": {}},
     "podAnnotations": {"a": "b"},
     "podLabels": {"a": "b"},
-    "extraEnv": [{"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://collector:4318"}],
+    "otlp": {"endpoint": "http://collector:4318", "protocol": "grpc", "sampleRatio": 0.25},
+    "extraEnv": [{"name": "RUST_BACKTRACE", "value": "1"}],
     "extraVolumes": [{"name": "ca", "secret": {"secretName": "ca"}}],
     "extraVolumeMounts": [{"name": "ca", "mountPath": "/ca", "readOnly": True}],
 }
@@ -60,9 +61,16 @@ MATRIX = {
     "long names": merge(INLINE, {"fullnameOverride": "a" * 63, "networkPolicy": {"enabled": True}}),
 }
 FILES = ["values-try.yaml", "values-production.yaml"]
-# The server's own limits after the drain (DEADLINE in src/app.rs for the sessions, then for the workers), and its flush.
-DEADLINE = int(re.search(r"const DEADLINE: Duration = Duration::from_secs\((\d+)\)", (ROOT / "src/app.rs").read_text())[1])
-AFTER_THE_DRAIN = 2 * DEADLINE + 5
+
+
+def limit(name):
+    """A time limit in the server's source, in seconds."""
+    sources = "".join(path.read_text() for path in (ROOT / "src").rglob("*.rs"))
+    return int(re.search(rf"const {name}: Duration = Duration::from_secs\((\d+)\)", sources)[1])
+
+
+# Until the server ends itself after the drain: the sessions, then the workers; the last spans, then the last metrics.
+AFTER_THE_DRAIN = 2 * limit("DEADLINE") + 2 * limit("FLUSH")
 # Kinds of custom resources, of which kubernetes-validate has no schemas.
 CUSTOM = {"HTTPRoute", "ServiceMonitor"}
 KUBE_VERSIONS = [f"1.{minor}" for minor in range(30, 38)]
@@ -162,7 +170,7 @@ class Manifests(unittest.TestCase):
             secrets = {m["metadata"]["name"]: m for m in manifests if m["kind"] == "Secret"}
             for pod, _, spec in pods(manifests):
                 for env in spec["containers"][0].get("env", []):
-                    if "valueFrom" in env:
+                    if "secretKeyRef" in env.get("valueFrom", {}):
                         reference = env["valueFrom"]["secretKeyRef"]
                         secret = secrets[reference["name"]]
                         self.assertIn(reference["key"], secret["stringData"])
@@ -194,4 +202,7 @@ class Manifests(unittest.TestCase):
         self.assertEqual(sessions["averageValue"], "5000000")
         annotations = of_kind(manifests, "Ingress")["metadata"]["annotations"]
         self.assertEqual(annotations["x"], "y")
+        self.assertEqual(values["OTEL_TRACES_SAMPLER_ARG"], "0.25")
+        egress = of_kind(manifests, "NetworkPolicy")["spec"]["egress"]
+        self.assertIn([{"protocol": "TCP", "port": 4318}], [rule["ports"] for rule in egress])
         self.assertIn("nginx.ingress.kubernetes.io/proxy-read-timeout", annotations)

@@ -10,7 +10,7 @@ MISFITS = [
     (merge(CLUSTERED, {"tokens": {"existingSecret": {"name": ""}}}), "set tokens.existingSecret.name or tokens.secret"),
     (merge(CLUSTERED, {"tokens": {"secret": "short", "existingSecret": {"name": ""}}}), "tokens.secret has 5 bytes"),
     (merge(CLUSTERED, {"redis": {"url": "redis://r"}}), "by value or by existingSecret, not both"),
-    ({"drain": {"gracePeriodSeconds": 49}}, "drain.gracePeriodSeconds is 49"),
+    ({"drain": {"gracePeriodSeconds": 54}}, "drain.gracePeriodSeconds is 54"),
     ({"drain": {"seconds": 100, "gracePeriodSeconds": 60}}, "raise it, unset it or drain faster"),
     ({"autoscaling": {"enabled": True}}, "autoscaling needs database and redis"),
     ({"replicas": 2}, "replicas is 2, but an embedded replica is alone"),
@@ -26,6 +26,8 @@ MISFITS = [
     ({"settings": {"LOG_FORMAT": "xml"}}, "/settings/LOG_FORMAT"),
     ({"image": {"digest": "latest"}}, "/image/digest"),
     ({"database": {"url": "mysql://db"}}, "/database/url"),
+    ({"otlp": {"endpoint": "collector:4318"}}, "/otlp/endpoint"),
+    ({"otlp": {"sampleRatio": 2}}, "/otlp/sampleRatio"),
     ({"replicas": 0}, "/replicas"),
     ({"podDisruptionBudget": {"maxUnavailable": 0}}, "/podDisruptionBudget/maxUnavailable"),
 ]

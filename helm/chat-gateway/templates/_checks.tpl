@@ -19,9 +19,9 @@
 {{- if or (and $v.database.url $v.database.existingSecret.name) (and $v.redis.url $v.redis.existingSecret.name) (and $v.tokens.secret $v.tokens.existingSecret.name) -}}
 {{- fail "of database, redis and tokens give each by value or by existingSecret, not both" -}}
 {{- end -}}
-{{- $needed := add $v.drain.preStopSeconds $v.drain.seconds 25 | int -}}
+{{- $needed := add $v.drain.preStopSeconds $v.drain.seconds 30 | int -}}
 {{- if lt (include "chat.gracePeriod" . | int) $needed -}}
-{{- fail (printf "drain.gracePeriodSeconds is %s, but preStopSeconds, seconds and 25 for what is left make %d: raise it, unset it or drain faster" (include "chat.gracePeriod" .) $needed) -}}
+{{- fail (printf "drain.gracePeriodSeconds is %s, but preStopSeconds, seconds and 30 for what is left make %d: raise it, unset it or drain faster" (include "chat.gracePeriod" .) $needed) -}}
 {{- end -}}
 {{- if not $database -}}
 {{- if $v.autoscaling.enabled -}}

@@ -49,9 +49,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 
 {{/* Until Kubernetes kills a replica: serving on, draining, and what is left: the server gives its last sessions
-   ten seconds, its last commits ten more, and the flush of the telemetry five. */}}
+   ten seconds, its last commits ten more, and telemetry six. */}}
 {{- define "chat.gracePeriod" -}}
-{{- $needed := add .Values.drain.preStopSeconds .Values.drain.seconds 25 -}}
+{{- $needed := add .Values.drain.preStopSeconds .Values.drain.seconds 30 -}}
 {{ .Values.drain.gracePeriodSeconds | default $needed | int }}
 {{- end }}
 
