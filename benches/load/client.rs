@@ -24,8 +24,13 @@ pub enum Heard {
         seq: u64,
         sent: u64,
     },
-    Ack,
-    Ping,
+    /// Of the message that was sent with this nonce.
+    Ack {
+        nonce: u64,
+    },
+    Joined,
+    /// An `error` event: limits are off, so there is none that belongs here.
+    Refused,
     Other,
 }
 
@@ -61,14 +66,16 @@ impl Session {
             frame_bytes: 0,
         };
         // Until it has joined, what it sends is not counted.
-        loop {
-            if let Some(frame) = this.next_frame()? {
-                if find(&frame, b"\"joined\"").is_some() {
-                    return Ok(this);
-                }
-                return Err("the first event is not `joined`".into());
+        let mut first = None;
+        while first.is_none() {
+            this.scan(|heard| first = first.or(Some(heard)))?;
+            if first.is_none() {
+                this.fill().await?;
             }
-            this.fill().await?;
+        }
+        match first {
+            Some(Heard::Joined) => Ok(this),
+            _ => Err("the first event is not `joined`".into()),
         }
     }
 
@@ -79,15 +86,11 @@ impl Session {
         }
     }
 
-    /// Waits for something and hands every whole frame to `each`.
-    pub async fn hear(&mut self, mut each: impl FnMut(Heard)) -> Fallible<()> {
+    /// Waits for something and hands every event of every whole frame to `each`.
+    pub async fn hear(&mut self, each: impl FnMut(Heard)) -> Fallible<()> {
         self.fill().await?;
-        while let Some(frame) = self.next_frame()? {
-            let heard = classify(&frame);
-            if heard == Heard::Ping {
-                self.stream.write_all(&[0x8A, 0x80, 0, 0, 0, 0]).await?;
-            }
-            each(heard);
+        if self.scan(each)? {
+            self.stream.write_all(&[0x8A, 0x80, 0, 0, 0, 0]).await?;
         }
         if self.buffer.is_empty() {
             self.buffer = Vec::new();
@@ -114,25 +117,35 @@ impl Session {
         }
     }
 
-    fn next_frame(&mut self) -> Fallible<Option<Vec<u8>>> {
-        let (length, start) = match self.buffer.as_slice() {
-            [_, 126, a, b, ..] => (usize::from(u16::from_be_bytes([*a, *b])), 4),
-            [_, 127, ..] => return Err("a frame of more than 64 KiB".into()),
-            [_, length, ..] if *length < 126 => (usize::from(*length), 2),
-            _ => return Ok(None),
-        };
-        if self.buffer.len() < start + length {
-            return Ok(None);
+    /// Goes through the whole frames in place; says whether there was a ping to answer.
+    fn scan(&mut self, mut each: impl FnMut(Heard)) -> Fallible<bool> {
+        let (mut pinged, mut at) = (false, 0);
+        loop {
+            let rest = &self.buffer[at..];
+            let (length, start) = match rest {
+                [_, 126, a, b, ..] => (usize::from(u16::from_be_bytes([*a, *b])), 4),
+                [_, 127, ..] => return Err("a frame of more than 64 KiB".into()),
+                [_, length, ..] if *length < 126 => (usize::from(*length), 2),
+                _ => break,
+            };
+            if rest.len() < start + length {
+                break;
+            }
+            let payload = &rest[start..start + length];
+            match rest[0] & 0x0F {
+                1 => events(payload, &mut each)?,
+                8 => {
+                    let reason = String::from_utf8_lossy(payload);
+                    return Err(format!("the server closed a session: {reason}").into());
+                }
+                9 => pinged = true,
+                _ => {}
+            }
+            self.frame_bytes = start + length;
+            at += start + length;
         }
-        self.frame_bytes = start + length;
-        // The opcode stays in front: a ping has no payload to tell it by.
-        let mut frame: Vec<u8> = self.buffer.drain(..start + length).collect();
-        let head = frame[0];
-        frame.drain(1..start);
-        match head & 0x0F {
-            8 => Err(format!("the server closed a session: {}", String::from_utf8_lossy(&frame)).into()),
-            _ => Ok(Some(frame)),
-        }
+        self.buffer.drain(..at);
+        Ok(pinged)
     }
 }
 
@@ -147,30 +160,60 @@ pub fn command(sent: u64, nonce: Option<u64>) -> Vec<u8> {
     frame
 }
 
-fn classify(frame: &[u8]) -> Heard {
-    match frame {
-        [0x89, ..] => Heard::Ping,
-        [0x81, json @ ..] => match (
-            find(json, b"\"type\":\"message\""),
-            find(json, b"\"type\":\"ack\""),
-        ) {
-            (Some(_), _) => Heard::Message {
-                seq: number(json, b"\"seq\":"),
-                sent: number(json, b"\"text\":\"t"),
-            },
-            (_, Some(_)) => Heard::Ack,
-            _ => Heard::Other,
-        },
-        _ => Heard::Other,
+/// A frame is an array of events, whose keys come in any order.
+fn events(json: &[u8], each: &mut impl FnMut(Heard)) -> Fallible<()> {
+    let (mut depth, mut begin, mut quoted, mut escaped) = (0u32, 0, false, false);
+    for (at, byte) in json.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => quoted = !quoted,
+            _ if quoted => {}
+            b'{' => {
+                if depth == 0 {
+                    begin = at;
+                }
+                depth += 1;
+            }
+            b'}' => {
+                depth = depth.checked_sub(1).ok_or("a frame that is not JSON")?;
+                if depth == 0 {
+                    each(classify(&json[begin..=at])?);
+                }
+            }
+            _ => {}
+        }
     }
+    Ok(())
 }
 
-fn number(json: &[u8], behind: &[u8]) -> u64 {
-    let start = find(json, behind).map_or(json.len(), |at| at + behind.len());
-    json[start..]
+/// A quote inside of a text is escaped, so that no text looks like a key.
+fn classify(event: &[u8]) -> Fallible<Heard> {
+    let is = |kind: &[u8]| find(event, kind).is_some();
+    Ok(if is(b"\"type\":\"message\"") {
+        Heard::Message {
+            seq: number(event, b"\"seq\":")?,
+            sent: number(event, b"\"text\":\"t")?,
+        }
+    } else if is(b"\"type\":\"ack\"") {
+        Heard::Ack {
+            nonce: number(event, b"\"nonce\":\"")?,
+        }
+    } else if is(b"\"type\":\"joined\"") {
+        Heard::Joined
+    } else if is(b"\"type\":\"error\"") {
+        Heard::Refused
+    } else {
+        Heard::Other
+    })
+}
+
+fn number(json: &[u8], behind: &[u8]) -> Fallible<u64> {
+    let start = find(json, behind).ok_or("an event lacks a number")? + behind.len();
+    Ok(json[start..]
         .iter()
         .take_while(|byte| byte.is_ascii_digit())
-        .fold(0, |n, d| n * 10 + u64::from(d - b'0'))
+        .fold(0, |n, d| n * 10 + u64::from(d - b'0')))
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {

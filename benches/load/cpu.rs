@@ -1,5 +1,6 @@
 //! CPU time from the kernel's own books, in nanoseconds.
 
+use std::collections::HashMap;
 use std::fs;
 
 use crate::Fallible;
@@ -9,15 +10,34 @@ fn ran(path: &str) -> Fallible<u64> {
     Ok(text.split(' ').next().unwrap_or_default().trim().parse()?)
 }
 
-/// All threads of a process.
-pub fn of_process(pid: u32) -> Fallible<u64> {
-    let mut sum = 0;
-    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let path = task?.path().join("schedstat");
-        // A thread may end between the listing and the reading; what it used is small then.
-        sum += ran(&path.to_string_lossy()).unwrap_or(0);
+/// What each thread of some processes has run so far.
+///
+/// Kept by thread, because a pool's thread that ends takes its time out of the books: a difference of sums would be too
+/// small, or below nothing. What a thread runs between its last reading and its end is missing; a bench that waits
+/// for every delivery before it reads has little of that.
+pub struct Threads(HashMap<(u32, String), u64>);
+
+impl Threads {
+    pub fn of(pids: impl IntoIterator<Item = u32>) -> Fallible<Self> {
+        let mut threads = HashMap::new();
+        for pid in pids {
+            for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+                let task = task?;
+                // It may have ended since it was listed.
+                if let Ok(time) = ran(&task.path().join("schedstat").to_string_lossy()) {
+                    threads.insert((pid, task.file_name().to_string_lossy().into_owned()), time);
+                }
+            }
+        }
+        Ok(Self(threads))
     }
-    Ok(sum)
+
+    pub fn since(&self, before: &Self) -> u64 {
+        self.0
+            .iter()
+            .map(|(thread, time)| time.saturating_sub(before.0.get(thread).copied().unwrap_or(0)))
+            .sum()
+    }
 }
 
 /// The calling thread.

@@ -111,6 +111,8 @@ pub struct Chat {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // Ten thousand sessions are as many descriptors; where the hard limit is lower, the joins will say so.
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
     // A thread for the clients: the other core is the servers'.
     let result = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -1,6 +1,8 @@
 //! What is measured, and how.
 
 use std::cell::RefCell;
+use std::cmp::Ordering;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
@@ -32,12 +34,8 @@ fn addresses(cluster: &Cluster) -> Vec<SocketAddr> {
         .collect()
 }
 
-fn servers_cpu(cluster: &Cluster) -> Fallible<u64> {
-    cluster
-        .replicas()
-        .iter()
-        .map(|replica| cpu::of_process(replica.pid()))
-        .sum()
+fn servers_cpu(cluster: &Cluster) -> Fallible<cpu::Threads> {
+    cpu::Threads::of(cluster.replicas().iter().map(|replica| replica.pid()))
 }
 
 /// What all listeners of a run have seen.
@@ -48,9 +46,16 @@ struct Tally {
     faults: Faults,
 }
 
-/// Listens for ever: `seq` has to count on from where it begins.
+impl Tally {
+    /// Deliveries of a message to a session for the first time.
+    fn distinct(&self) -> u64 {
+        self.deliveries - self.faults.repeated
+    }
+}
+
+/// Listens for ever: a fresh room's `seq` has to count 1, 2, 3 ….
 async fn listen(mut session: Session, begun: Instant, tally: Rc<RefCell<Tally>>) -> Fallible<()> {
-    let mut last = None;
+    let mut last = 0;
     loop {
         session
             .hear(|heard| {
@@ -60,13 +65,12 @@ async fn listen(mut session: Session, begun: Instant, tally: Rc<RefCell<Tally>>)
                 let mut tally = tally.borrow_mut();
                 tally.deliveries += 1;
                 tally.latencies.push(now(begun).saturating_sub(sent));
-                match last {
-                    Some(last) if seq == last => tally.faults.repeated += 1,
-                    Some(last) if seq < last => tally.faults.disordered += 1,
-                    Some(last) => tally.faults.lost += seq - last - 1,
-                    None => {}
+                // A hole is either lost for good, which the count of all deliveries shows, or comes late.
+                match seq.cmp(&last) {
+                    Ordering::Equal => tally.faults.repeated += 1,
+                    Ordering::Less => tally.faults.disordered += 1,
+                    Ordering::Greater => last = seq,
                 }
-                last = last.max(Some(seq));
             })
             .await?;
     }
@@ -88,14 +92,23 @@ async fn publish(publishers: &mut [Session], rate: u32, length: Duration, begun:
     Ok(sent)
 }
 
-/// Waits until `deliveries` have arrived; what is missing after ten seconds is lost.
-async fn arrived(tally: &Rc<RefCell<Tally>>, deliveries: u64) {
+/// Waits until `deliveries` have arrived in all; what is missing after ten seconds is lost.
+async fn arrived(
+    tally: &Rc<RefCell<Tally>>,
+    deliveries: u64,
+    listeners: &mut JoinSet<Fallible<()>>,
+) -> Fallible<()> {
     let until = Instant::now() + Duration::from_secs(10);
-    while tally.borrow().deliveries < deliveries && Instant::now() < until {
+    while tally.borrow().distinct() < deliveries && Instant::now() < until {
+        // A listener ends only by an error.
+        if let Some(ended) = listeners.try_join_next() {
+            ended??;
+        }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let mut tally = tally.borrow_mut();
-    tally.faults.lost += deliveries.saturating_sub(tally.deliveries);
+    tally.faults.lost = deliveries.saturating_sub(tally.distinct());
+    Ok(())
 }
 
 fn print_latency(tally: &mut Tally) {
@@ -146,8 +159,8 @@ async fn fanout_local(options: &Fanout) -> Fallible<()> {
         let sent = publish(&mut publisher, options.rate, length, begun).await?;
         let delivered = sent * options.sessions as u64;
         expected += delivered;
-        arrived(&tally, expected).await;
-        let used = (servers_cpu(&cluster)? - before) as f64 / delivered as f64;
+        arrived(&tally, expected, &mut listeners).await?;
+        let used = servers_cpu(&cluster)?.since(&before) as f64 / delivered as f64;
         rates.push(delivered as f64 / at.elapsed().as_secs_f64());
         floors.push(cost / 1e3);
         servers.push(used / 1e3);
@@ -178,6 +191,8 @@ pub async fn idle(options: &Idle) -> Fallible<()> {
         sessions.push(Session::join(address, &room, None).await?);
     }
     tokio::time::sleep(Duration::from_secs(3)).await;
+    // A session that the server has closed is cheap, and none.
+    sessions.iter_mut().try_for_each(Session::skim)?;
     let each = (cpu::resident(pid)? - before) as f64 / options.sessions as f64;
     line(&format!(
         "idle: {} sessions in {} rooms on one replica",
@@ -207,13 +222,17 @@ async fn throughput_local(options: &Throughput) -> Fallible<()> {
     ));
     let (mut rates, mut costs, mut acks) = (vec![], vec![], vec![]);
     for round in 0..options.rounds {
-        let until = Instant::now() + Duration::from_secs(options.seconds);
-        let mut publishers = JoinSet::new();
+        let mut sessions = Vec::with_capacity(options.rooms);
         for n in 0..options.rooms {
-            let session = Session::join(address, &format!("r{round}x{n}"), Some(&ann.token)).await?;
+            sessions.push(Session::join(address, &format!("r{round}x{n}"), Some(&ann.token)).await?);
+        }
+        // Nobody sends before everybody has joined, or the first ones' messages would be counted and their time not.
+        let (begun, before) = (Instant::now(), servers_cpu(&cluster)?);
+        let until = begun + Duration::from_secs(options.seconds);
+        let mut publishers = JoinSet::new();
+        for session in sessions {
             publishers.spawn_local(pump(session, options.window, until));
         }
-        let (begun, before) = (Instant::now(), servers_cpu(&cluster)?);
         let mut stored = 0;
         while let Some(done) = publishers.join_next().await {
             let (count, mut latencies) = done??;
@@ -221,7 +240,7 @@ async fn throughput_local(options: &Throughput) -> Fallible<()> {
             acks.append(&mut latencies);
         }
         rates.push(stored as f64 / begun.elapsed().as_secs_f64());
-        costs.push((servers_cpu(&cluster)? - before) as f64 / stored as f64 / 1e3);
+        costs.push(servers_cpu(&cluster)?.since(&before) as f64 / stored as f64 / 1e3);
     }
     let rate = spread_line("durable messages", "/s", rates);
     spread_line("replica, CPU for each message", "us", costs);
@@ -251,13 +270,15 @@ async fn throughput_local(options: &Throughput) -> Fallible<()> {
 /// message has to come: the first that is missing ends the run.
 async fn pump(mut session: Session, window: u64, until: Instant) -> Fallible<(u64, Vec<u64>)> {
     let begun = Instant::now();
-    let (mut sent, mut acked, mut seen, mut fault) = (0u64, 0u64, 0u64, false);
-    let mut latencies = Vec::new();
+    let (mut sent, mut acked, mut seen, mut fault) = (0u64, 0u64, 0u64, None);
+    let (mut under_way, mut latencies) = (VecDeque::new(), Vec::new());
     loop {
         let open = Instant::now() < until;
         let mut burst = Vec::new();
         while open && sent < acked + window {
-            burst.extend(crate::client::command(now(begun), Some(sent)));
+            let at = now(begun);
+            burst.extend(crate::client::command(at, Some(sent)));
+            under_way.push_back(at);
             sent += 1;
         }
         tokio::io::AsyncWriteExt::write_all(&mut session.stream, &burst).await?;
@@ -265,20 +286,26 @@ async fn pump(mut session: Session, window: u64, until: Instant) -> Fallible<(u6
             break;
         }
         let heard = session.hear(|heard| match heard {
-            Heard::Ack => acked += 1,
-            Heard::Message { seq, sent } => {
-                seen += 1;
-                fault |= seq != seen;
-                latencies.push(now(begun).saturating_sub(sent));
+            Heard::Ack { nonce } if nonce == acked => {
+                acked += 1;
+                latencies.extend(under_way.pop_front().map(|sent| now(begun).saturating_sub(sent)));
             }
-            _ => {}
+            Heard::Ack { .. } => fault = Some("the acks are not in the order of the messages, once each"),
+            Heard::Message { seq, .. } => {
+                seen += 1;
+                if seq != seen {
+                    fault = Some("a room's messages are not 1, 2, 3 …");
+                }
+            }
+            Heard::Refused => fault = Some("a message was refused"),
+            Heard::Joined | Heard::Other => {}
         });
         tokio::time::timeout(Duration::from_secs(20), heard)
             .await
             .map_err(|_| "an ack or a message is missing")??;
-    }
-    if fault {
-        return Err("a room's messages are not 1, 2, 3 …".into());
+        if let Some(fault) = fault {
+            return Err(fault.into());
+        }
     }
     Ok((acked, latencies))
 }
@@ -329,9 +356,9 @@ async fn chat_local(options: &Chat) -> Fallible<()> {
             .count() as u64
     };
     let expected = (0..sent).map(in_room).sum();
-    arrived(&tally, expected).await;
+    arrived(&tally, expected, &mut listeners).await?;
     let elapsed = at.elapsed().as_secs_f64();
-    let used = servers_cpu(&cluster)? - before;
+    let used = servers_cpu(&cluster)?.since(&before);
     line(&format!(
         "chat: {} sessions in {} rooms on {} replicas, {} messages a second",
         options.sessions, options.rooms, options.replicas, options.rate
