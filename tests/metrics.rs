@@ -148,7 +148,9 @@ fn rules_and_dashboard_ask_for_nothing_else() {
                 unknown.push(format!("{name} in {query}"));
             }
             for label in papers::labels_of(&query, &name) {
-                let own = table.get(base).is_some_and(|metric| metric.labels.contains(&label));
+                let own = table
+                    .get(base)
+                    .is_some_and(|metric| metric.labels.contains(&label));
                 if !own && !["job", "instance", "le"].contains(&label.as_str()) {
                     unknown.push(format!("{name} by {label} in {query}"));
                 }

@@ -21,7 +21,9 @@ pub async fn everything(cluster: &Cluster) {
     assert_eq!(cold.next("message").await["seq"], 3);
     cold.leave().await;
     let path = format!("/api/v1/rooms/{ROOM}/messages");
-    let refused = here.post(&path, Some("no token"), &json!({"text": "hello"})).await;
+    let refused = here
+        .post(&path, Some("no token"), &json!({"text": "hello"}))
+        .await;
     assert_eq!(refused.status, 401);
 
     strangers_publish(cluster).await;
@@ -51,7 +53,12 @@ async fn strangers_publish(cluster: &Cluster) {
         for channel in cluster.redis().cli(&["PUBSUB", "CHANNELS"]).await.lines() {
             cluster.redis().cli(&["PUBLISH", channel, "no envelope"]).await;
         }
-        if cluster.replica(0).metrics().await.contains("chat_relay_unreadable") {
+        if cluster
+            .replica(0)
+            .metrics()
+            .await
+            .contains("chat_relay_unreadable")
+        {
             return;
         }
     }
