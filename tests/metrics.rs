@@ -75,7 +75,9 @@ async fn the_table_is_what_a_replica_exports_and_no_label_is_a_room_or_a_user() 
     let cluster = Cluster::start(binary(), Backend::Clustered, 2, &settings).await;
     let table = papers::table();
     assert!(table.len() > 25, "the table's format has changed");
-    metrics::provoke::everything(&cluster).await;
+    tokio::time::timeout(PATIENCE, metrics::provoke::everything(&cluster))
+        .await
+        .expect("everything happens in time");
     let deadline = Instant::now() + PATIENCE;
     loop {
         let (metrics, values) = exported(&cluster.replica(0).metrics().await);
@@ -160,4 +162,16 @@ fn rules_and_dashboard_ask_for_nothing_else() {
     }
     assert!(unknown.is_empty(), "{unknown:#?}");
     assert!(seen.len() > 20, "only {seen:?} are asked for");
+}
+
+#[test]
+fn each_alert_has_a_runbook_and_a_test() {
+    let alerts = papers::alerts();
+    assert!(alerts.len() > 20, "found {} alerts", alerts.len());
+    for (name, rule) in alerts {
+        for annotation in ["summary: ", "description: ", "runbook: ", "severity: "] {
+            assert_eq!(rule.matches(annotation).count(), 1, "{annotation} of {name}");
+        }
+        assert!(papers::is_made_to_fire(name), "no test makes {name} fire");
+    }
 }

@@ -8,6 +8,7 @@ use crate::Metric;
 
 const README: &str = include_str!("../../deploy/README.md");
 const RULES: &str = include_str!("../../deploy/prometheus/rules.yaml");
+const RULES_TEST: &str = include_str!("../../deploy/prometheus/rules_test.yaml");
 const DASHBOARD: &str = include_str!("../../deploy/grafana/chat-gateway.json");
 
 /// The cells of rows like "| `chat_sessions` | gauge | sessions | | what it is |".
@@ -76,6 +77,20 @@ pub fn recorded() -> BTreeSet<String> {
         .filter_map(|line| line.trim_start().strip_prefix("- record: "))
         .map(str::to_owned)
         .collect()
+}
+
+/// Each alert's name and what its rule says.
+pub fn alerts() -> Vec<(&'static str, &'static str)> {
+    let rules = RULES.split("- alert: ").skip(1);
+    rules
+        .map(|rule| rule.split_once('\n').expect("a rule has lines"))
+        .collect()
+}
+
+/// Whether promtool's tests expect this alert to fire at some time.
+pub fn is_made_to_fire(alert: &str) -> bool {
+    let expected = format!("exp_samples: [{{ labels: '{{alertname=\"{alert}\"");
+    RULES_TEST.contains(&expected)
 }
 
 /// The queries of all panels.
