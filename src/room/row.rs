@@ -12,7 +12,7 @@ use super::{Bell, Read, Room};
 use crate::ids::Seq;
 
 /// How many sessions a row has: the writes that one task does in a turn.
-const ROW: usize = 128;
+const ROW: usize = 512;
 /// What is taken from the warm log for one write: frames, and bytes.
 pub const WRITE_FRAMES: usize = 64;
 pub const WRITE_BYTES: usize = 64 * 1024;
