@@ -346,21 +346,22 @@ async fn messages(site: Site) {
 async fn unknown_users(site: Site) {
     let api = Api::of(site.replica());
     api.sign_up("known", "12345678").await.ok(201);
-    // The fastest of several, taken in turn: what else the machine does only ever adds to it.
+    // The fastest of several, taken in turn: what else the machine does only ever adds to it. On a busy one it takes
+    // more of them; a server that hashes for the known alone stays ten times apart however many there are.
     let mut fastest = [f64::MAX; 2];
-    for _ in 0..10 {
+    let alike = |[known, unknown]: [f64; 2]| (0.4..2.5).contains(&(known / unknown));
+    for round in 0..60 {
         for (name, fastest) in ["known", "unknown"].into_iter().zip(&mut fastest) {
             let begun = Instant::now();
             let answer = api.login(name, "87654321").await;
             answer.refused(401, "PASSWORD_MATCH_FAILED", name);
             *fastest = fastest.min(begun.elapsed().as_secs_f64());
         }
+        if round >= 5 && alike(fastest) {
+            return;
+        }
     }
-    let ratio = fastest[0] / fastest[1];
-    assert!(
-        (0.4..2.5).contains(&ratio),
-        "a known and an unknown name take {fastest:?} s"
-    );
+    panic!("a known and an unknown name take {fastest:?} s");
 }
 
 async fn overloaded(site: Site) {
