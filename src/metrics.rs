@@ -77,7 +77,7 @@ impl Metrics {
             .with_description("1; the labels say what runs.")
             .build();
         build.record(1, &[KeyValue::new("version", env!("CARGO_PKG_VERSION"))]);
-        Self(Arc::new(Instruments {
+        let this = Self(Arc::new(Instruments {
             sessions: level("chat.sessions", "Open sessions."),
             joins: counter("chat.joins", "Sessions that joined a room."),
             resumes_refused: counter("chat.resumes_refused", "Joins answered with recovered: false."),
@@ -150,7 +150,29 @@ impl Metrics {
                 "chat.password.duration",
                 "Hashing or checking a password, with its wait.",
             ),
-        }))
+        }));
+        this.begin_at_zero();
+        this
+    }
+
+    /// A counter that is not there until it first counts hides its first event from `increase()`.
+    fn begin_at_zero(&self) {
+        let i = &*self.0;
+        let counters = [
+            &i.joins,
+            &i.resumes_refused,
+            &i.catch_up_reads,
+            &i.messages,
+            &i.deliveries,
+            &i.delivered_bytes,
+            &i.journal_failures,
+            &i.holes,
+            &i.repaired,
+            &i.connections_refused,
+        ];
+        counters.into_iter().for_each(|counter| counter.add(0, &[]));
+        i.sessions.add(0, &[]);
+        i.connections.add(0, &[]);
     }
 
     pub fn session_opened(&self) {
