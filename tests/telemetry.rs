@@ -3,6 +3,12 @@
 
 #[path = "telemetry/collector.rs"]
 mod collector;
+#[path = "telemetry/context.rs"]
+mod context;
+#[path = "telemetry/outage.rs"]
+mod outage;
+#[path = "telemetry/secrets.rs"]
+mod secrets;
 
 use std::path::Path;
 
@@ -85,15 +91,33 @@ async fn follow_one_message(collector: &Collector, endpoint: &str, protocol: &st
         send.attribute("messaging.message.body.size").as_deref(),
         Some("10")
     );
+    assert_eq!(
+        send.attribute("messaging.system").as_deref(),
+        Some("chat-gateway")
+    );
+    assert_eq!(send.attribute("chat.message.seq").as_deref(), Some("1"));
+    assert_eq!(send.attribute("chat.message.repeated").as_deref(), Some("false"));
+    assert_eq!(send.kind(), 4, "a producer");
     for child in ["wait for journal", "commit", "publish redis"] {
         assert_eq!(only(&spans, child, "one").parent(), send.id(), "{child}");
     }
+    let commit = only(&spans, "commit", "one");
+    assert_eq!(commit.attribute("db.operation.batch.size").as_deref(), Some("1"));
+    let relay = only(&spans, "publish redis", "one");
+    assert_eq!(relay.kind(), 4, "a producer");
+    assert_eq!(relay.attribute("messaging.system").as_deref(), Some("redis"));
+    assert_eq!(
+        relay.attribute("messaging.operation.type").as_deref(),
+        Some("send")
+    );
     let batch = only(&spans, "commit batch", "one");
     assert_eq!(
         batch.json["links"][0]["spanId"],
         send.id(),
         "the batch is linked to the publish"
     );
+    assert_eq!(batch.kind(), 3, "a client of the database");
+    assert_eq!(batch.attribute("db.operation.batch.size").as_deref(), Some("1"));
     let here = only(&spans, "deliver room", "one");
     assert_eq!(here.parent(), send.id());
     let there = only(&spans, "deliver room", "two");
@@ -103,6 +127,15 @@ async fn follow_one_message(collector: &Collector, endpoint: &str, protocol: &st
         "by way of the envelope"
     );
     for delivery in [here, there] {
+        assert_eq!(delivery.kind(), 5, "a consumer");
+        assert_eq!(
+            delivery.attribute("messaging.destination.name").as_deref(),
+            Some("traced")
+        );
+        assert_eq!(
+            delivery.attribute("messaging.operation.type").as_deref(),
+            Some("process")
+        );
         assert_eq!(delivery.attribute("chat.message.seq").as_deref(), Some("1"));
         assert_eq!(delivery.attribute("chat.sessions").as_deref(), Some("1"));
         assert!(
@@ -113,8 +146,13 @@ async fn follow_one_message(collector: &Collector, endpoint: &str, protocol: &st
                 .unwrap()
                 > 100
         );
-        assert!(delivery.attribute("chat.since_commit_ms").is_some());
+        let since = delivery
+            .attribute("chat.since_commit_ms")
+            .expect("it says since when");
+        assert!((0..10_000).contains(&since.parse::<i64>().unwrap()), "{since} ms");
     }
+    assert_eq!(spans.len(), 7, "and nothing else: {spans:#?}");
+    Collector::keep(&spans);
     testkit::until(
         "metrics come too",
         std::time::Duration::from_secs(20),
@@ -180,24 +218,4 @@ async fn what_is_not_sampled_leaves_nothing() {
         .filter(|span| span.name() == "send room")
         .count();
     assert_eq!(sends, 1);
-}
-
-#[tokio::test]
-async fn a_collector_that_is_away_costs_nobody_a_message() {
-    let nowhere = format!("http://127.0.0.1:{}", testkit::free_port());
-    let cluster = replicas(&[
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", &nowhere),
-        ("OTEL_BSP_SCHEDULE_DELAY", "100"),
-    ])
-    .await;
-    let ann = cluster.replica(0).account("ann").await;
-    let mut sender = Client::connect(cluster.replica(0), "room", Some(&ann.token), "")
-        .await
-        .unwrap();
-    for n in 0..200 {
-        sender.say("on and on", &n.to_string()).await;
-    }
-    cluster.replica(0).terminate().await;
-    let left = tokio::time::timeout(std::time::Duration::from_secs(20), cluster.replica(0).wait()).await;
-    assert_eq!(left.expect("within the deadline").code(), Some(0));
 }

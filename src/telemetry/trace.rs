@@ -79,12 +79,12 @@ impl TraceContext {
         }
     }
 
-    /// That of the current `tracing` span, if it is sampled.
+    /// That of the current `tracing` span, sampled or not: what comes below it is decided with it.
     pub fn current() -> Option<Self> {
         let context = tracing::Span::current().context();
         let span = context.span();
         span.span_context()
-            .is_sampled()
+            .is_valid()
             .then(|| Self::of(span.span_context()))
     }
 

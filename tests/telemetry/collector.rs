@@ -40,6 +40,11 @@ impl Span {
         self.json["traceId"].as_str().unwrap_or_default()
     }
 
+    /// SPAN_KIND_… of the protocol: 1 internal, 2 server, 3 client, 4 producer, 5 consumer.
+    pub fn kind(&self) -> u64 {
+        self.json["kind"].as_u64().unwrap_or_default()
+    }
+
     /// An attribute's value as text.
     pub fn attribute(&self, key: &str) -> Option<String> {
         find(&self.json["attributes"], key)
@@ -142,6 +147,18 @@ impl Collector {
             }
         }
         spans
+    }
+
+    /// Leaves a trace where `KEEP_TRACE` says, for tests/telemetry/draw.py.
+    pub fn keep(spans: &[Span]) {
+        let Some(path) = std::env::var_os("KEEP_TRACE") else {
+            return;
+        };
+        let spans: Vec<Value> = spans
+            .iter()
+            .map(|span| serde_json::json!({"instance": span.instance, "span": span.json}))
+            .collect();
+        std::fs::write(path, Value::from(spans).to_string()).expect("the trace is written");
     }
 
     /// The spans of a trace, once there are so many.
