@@ -35,8 +35,10 @@ const OPS_CONNECTIONS: usize = 32;
 const CATCH_UPS: usize = 8;
 /// How long the last sessions and the workers may take after the drain window.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// How often empty rooms and quiet addresses are looked for.
+/// How often empty rooms are looked for.
 const SWEEP: Duration = Duration::from_millis(500);
+/// How often addresses and people that have been quiet are forgotten.
+const FORGET: Duration = Duration::from_secs(10);
 
 /// Why the process does not start.
 #[derive(Debug, thiserror::Error)]
@@ -151,11 +153,13 @@ impl App {
         });
         let (workers_at_a_time, waiting) = (settings.password_workers(), settings.password_queue.into());
         let hasher = Hasher::new(workers_at_a_time, waiting, context.metrics.clone())?;
+        let limits = Arc::new(Limits::new(settings.limits(), shared_counts));
+        workers.spawn(forget_the_quiet(limits.clone(), stop_workers.clone()));
         let app = http::routes(Gateway {
             context: context.clone(),
             tokens: Tokens::new(&base.key, Duration::from_secs(settings.token_ttl_seconds)),
             hasher: hasher.clone(),
-            limits: Limits::new(settings.limits(), shared_counts),
+            limits: limits.clone(),
             clients: clients.clone(),
             allowed_origins: trimmed(&settings.allowed_origins),
             trusted_proxies: settings.trusted_proxies.clone(),
@@ -377,6 +381,17 @@ async fn sweep(context: Arc<Context>, stop: CancellationToken) {
     loop {
         tokio::select! {
             _ = every.tick() => context.rooms.retire(),
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// Keeps the limits' books as small as the number of those who are busy (I7).
+async fn forget_the_quiet(limits: Arc<Limits>, stop: CancellationToken) {
+    let mut every = tokio::time::interval(FORGET);
+    loop {
+        tokio::select! {
+            _ = every.tick() => limits.forget_the_quiet(),
             () = stop.cancelled() => return,
         }
     }

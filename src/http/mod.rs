@@ -40,7 +40,7 @@ pub struct Gateway {
     pub context: Arc<Context>,
     pub tokens: Tokens,
     pub hasher: Hasher,
-    pub limits: Limits,
+    pub limits: Arc<Limits>,
     pub clients: TaskTracker,
     pub allowed_origins: Vec<String>,
     pub trusted_proxies: Vec<IpNet>,
