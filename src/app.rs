@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use opentelemetry::metrics::Meter;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -20,15 +19,13 @@ use crate::health::Health;
 use crate::http::{self, Gateway, Server};
 use crate::journal::{Journal, Parts};
 use crate::limits::{Limits, SharedCounts};
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
 use crate::relay::{self, Relay};
 use crate::room::{self, Rooms};
 use crate::session::{self, Context};
 use crate::store::{SchemaError, Store};
 use crate::telemetry::Telemetry;
 
-/// Descriptors that connections leave to the database, Redis, files and operators.
-const RESERVED_DESCRIPTORS: u64 = 128;
 /// Connections of operators at a time.
 const OPS_CONNECTIONS: usize = 32;
 /// Sessions that are fed from the store at a time.
@@ -74,6 +71,8 @@ pub struct App {
     ops_listener: TcpListener,
     context: Arc<Context>,
     app: http::App,
+    /// Places for clients' connections.
+    connections: Arc<Semaphore>,
     /// Connections and sessions.
     clients: TaskTracker,
     /// Journal, relay, repairs, sweeps.
@@ -153,7 +152,7 @@ impl App {
         });
         let (workers_at_a_time, waiting) = (settings.password_workers(), settings.password_queue.into());
         let hasher = Hasher::new(workers_at_a_time, waiting, context.metrics.clone())?;
-        let limits = Arc::new(Limits::new(settings.limits(), shared_counts));
+        let limits = Arc::new(Limits::new(settings.limits(), shared_counts, &context.metrics));
         workers.spawn(forget_the_quiet(limits.clone(), stop_workers.clone()));
         let app = http::routes(Gateway {
             context: context.clone(),
@@ -166,7 +165,8 @@ impl App {
             hide_unknown_users: settings.hide_unknown_users,
             password_min_bytes: settings.password_min_bytes as usize,
         });
-        observe(&telemetry.meter(), &context, hasher);
+        let most = http::most_connections(settings.max_connections);
+        metrics::observe(&telemetry.meter(), &context, &hasher, most);
         Ok(Self {
             settings,
             telemetry,
@@ -174,6 +174,7 @@ impl App {
             ops_listener,
             context,
             app,
+            connections: Arc::new(Semaphore::new(most)),
             clients,
             workers,
             stop_workers,
@@ -196,7 +197,6 @@ impl App {
     /// Serves until `stop` resolves, then lets everybody leave. True: all of them did in time.
     pub async fn run(self, stop: impl Future<Output = ()>) -> bool {
         let (stop_accepting, stop_ops) = (CancellationToken::new(), CancellationToken::new());
-        let connections = Arc::new(Semaphore::new(most_connections()));
         let server = |app, tracker: &TaskTracker, connections, stop: &CancellationToken| Server {
             app,
             tracker: tracker.clone(),
@@ -207,13 +207,13 @@ impl App {
         let public = server(
             self.app.clone(),
             &self.clients,
-            connections.clone(),
+            self.connections.clone(),
             &stop_accepting,
         );
         let ops_app = Arc::new(poem::endpoint::ToDynEndpoint(http::ops_routes(http::Ops {
             context: self.context.clone(),
             telemetry: self.telemetry.clone(),
-            connections,
+            connections: self.connections,
         })));
         let ops = server(
             ops_app,
@@ -304,60 +304,12 @@ impl Base {
     }
 }
 
-/// Values that are looked up when somebody asks. The callbacks outlive the replica and must not hold it.
-fn observe(meter: &Meter, context: &Arc<Context>, hasher: Hasher) {
-    meter
-        .u64_observable_gauge("chat.password.busy")
-        .with_description("Passwords that are hashed or wait for it.")
-        .with_callback(move |observer| observer.observe(hasher.busy() as u64, &[]))
-        .build();
-    let gauge = |name: &'static str, text: &'static str, value: fn(&Context) -> u64| {
-        let context = Arc::downgrade(context);
-        meter
-            .u64_observable_gauge(name)
-            .with_description(text)
-            .with_callback(move |observer| {
-                if let Some(context) = context.upgrade() {
-                    observer.observe(value(&context), &[]);
-                }
-            })
-            .build();
-    };
-    gauge("chat.rooms", "Rooms that are live here.", |context| {
-        context.rooms.len() as u64
-    });
-    gauge(
-        "chat.journal.depth",
-        "Messages that wait for a commit.",
-        |context| context.journal.depth() as u64,
-    );
-    gauge("chat.draining", "1 while the replica is leaving.", |context| {
-        context.drain.begun().into()
-    });
-}
-
 /// The items of a list, without the white space and the gaps that people leave in one.
 fn trimmed(list: &[String]) -> Vec<String> {
     list.iter()
         .map(|item| item.trim().to_owned())
         .filter(|item| !item.is_empty())
         .collect()
-}
-
-/// As many as the process may have descriptors, less what it needs itself.
-fn most_connections() -> usize {
-    let limit = match rlimit::increase_nofile_limit(u64::MAX) {
-        Ok(limit) => limit,
-        Err(e) => {
-            tracing::warn!(error = %e, "the limit of open files could not be raised");
-            1024
-        }
-    };
-    let most = limit
-        .saturating_sub(RESERVED_DESCRIPTORS)
-        .clamp(1, Semaphore::MAX_PERMITS as u64);
-    tracing::info!(connections = most, "room for connections");
-    most as usize
 }
 
 /// Finds what was published while nobody was listening (I5).
@@ -370,7 +322,12 @@ async fn check_heads(context: Arc<Context>, millis: u64, stop: CancellationToken
             () = stop.cancelled() => return,
         }
         let rooms = context.rooms.ids();
-        if let Err(e) = context.rooms.check_heads(&rooms).await {
+        let (wait, checked) = tokio::join!(
+            context.store.wait_for_connection(),
+            context.rooms.check_heads(&rooms)
+        );
+        context.metrics.store_waited(wait);
+        if let Err(e) = checked {
             tracing::warn!(error = %e, "the rooms' heads cannot be read");
         }
     }

@@ -88,6 +88,9 @@ pub struct Settings {
     /// The shortest password, in bytes.
     #[arg(long, env, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024), value_name = "BYTES")]
     pub password_min_bytes: u32,
+    /// The most TCP connections of clients, over that a replica is overloaded; 0: what the limit of open files allows.
+    #[arg(long, env, default_value_t = 0, value_name = "COUNT")]
+    pub max_connections: u32,
     /// Passwords hashed at a time, 19 MiB each; 0: half of the cores.
     #[arg(long, env, default_value_t = 0, value_name = "COUNT")]
     pub password_workers: u16,

@@ -30,6 +30,13 @@ impl Drain {
         self.0.get().is_some()
     }
 
+    /// What is left of the window; zero where it has passed, or has not begun.
+    pub fn left(&self) -> Duration {
+        self.0.get().map_or(Duration::ZERO, |window| {
+            (window.begun + window.length).saturating_duration_since(Instant::now())
+        })
+    }
+
     /// A moment of the window for one session, at random, so that reconnects are spread; `None`: not leaving.
     pub fn moment(&self) -> Option<Instant> {
         let window = self.0.get()?;

@@ -1,7 +1,7 @@
 //! What this replica knows of the parts it needs: what `/readyz` and `/status` say.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -36,7 +36,7 @@ impl Dependency {
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
-    /// `ready`, `draining` or `overloaded`.
+    /// `starting`, `ready`, `draining` or `overloaded`.
     pub state: &'static str,
     pub version: &'static str,
     pub started: i64,
@@ -51,6 +51,10 @@ pub struct Status {
     pub journal_depth: usize,
 }
 
+/// How long a replica that does not hear Redis keeps clients away when it starts: with the others hearing it, they
+/// would be better off there; where nobody does, they must not wait.
+const STARTING: Duration = Duration::from_secs(5);
+
 /// What is known so far. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Health(Arc<Mutex<Known>>);
@@ -58,6 +62,9 @@ pub struct Health(Arc<Mutex<Known>>);
 #[derive(Debug, Clone, Copy)]
 struct Known {
     started: i64,
+    begun: Instant,
+    /// Redis was heard at least once, or need not be.
+    heard: bool,
     database: Dependency,
     redis: Option<Dependency>,
     round_trip: Option<Duration>,
@@ -69,6 +76,8 @@ impl Health {
     pub fn new(clustered: bool) -> Self {
         Self(Arc::new(Mutex::new(Known {
             started: now_millis(),
+            begun: Instant::now(),
+            heard: !clustered,
             database: Dependency::now(true),
             redis: clustered.then(|| Dependency::now(false)),
             round_trip: None,
@@ -87,9 +96,15 @@ impl Health {
     pub fn redis(&self, heard: Option<Duration>) {
         let mut known = self.0.lock();
         known.round_trip = heard;
+        known.heard |= heard.is_some();
         if let Some(redis) = &mut known.redis {
             redis.note(heard.is_some());
         }
+    }
+
+    pub fn is_starting(&self) -> bool {
+        let known = self.0.lock();
+        !known.heard && known.begun.elapsed() < STARTING
     }
 
     pub fn status(&self, state: &'static str, rooms: usize, journal_depth: usize) -> Status {
@@ -126,5 +141,16 @@ mod tests {
         health.redis(Some(Duration::from_millis(2)));
         assert_eq!(health.status("ready", 0, 0).round_trip_ms, Some(2.0));
         assert!(Health::new(false).status("ready", 0, 0).redis.is_none());
+    }
+
+    #[test]
+    fn a_replica_starts_until_it_hears_redis_for_the_first_time() {
+        let health = Health::new(true);
+        assert!(health.is_starting());
+        health.redis(Some(Duration::from_millis(2)));
+        assert!(!health.is_starting());
+        health.redis(None);
+        assert!(!health.is_starting(), "an outage is no start");
+        assert!(!Health::new(false).is_starting());
     }
 }

@@ -15,7 +15,7 @@ use crate::protocol::{ErrorType, Message, Sender};
 use crate::relay::Relay;
 use crate::room::{Entry, Rooms};
 use crate::store::{Appended, Row, Store, now_millis};
-use crate::telemetry::{PublishSpan, Stage, Traces};
+use crate::telemetry::{Origin, PublishSpan, Stage, Traces};
 
 /// How much text one commit takes, in bytes.
 const BATCH_BYTES: usize = 1 << 20;
@@ -93,6 +93,11 @@ impl Journal {
         }
     }
 
+    /// How many drafts may wait.
+    pub fn limit(&self) -> usize {
+        self.0.max_capacity()
+    }
+
     /// How many drafts wait.
     pub fn depth(&self) -> usize {
         self.0.max_capacity() - self.0.capacity()
@@ -135,23 +140,26 @@ impl Parts {
             .iter()
             .for_each(|since| self.metrics.journal_waited(clock.duration_since(*since)));
         let result = self.store.append(&batch.rows).await;
-        let stage = Stage {
+        let mut stage = Stage {
             begun,
             ended: SystemTime::now(),
             messages: batch.rows.len(),
+            database: self.store.system(),
+            committed: result.is_ok(),
+            batch: None,
         };
         self.metrics
-            .journal_batch(stage.messages, clock.elapsed(), result.is_ok());
+            .journal_batch(stage.messages, clock.elapsed(), stage.committed);
         let sampled = batch
             .replies
             .iter()
             .flatten()
             .filter_map(|reply| reply.span.as_deref());
-        self.traces.batch(stage, result.is_ok(), sampled);
+        stage.batch = self.traces.batch(&stage, sampled);
         match result {
             Ok(appended) => {
                 for ((row, replies), appended) in batch.rows.into_iter().zip(batch.replies).zip(appended) {
-                    self.publish(row, replies, appended, stage);
+                    self.publish(row, replies, appended, &stage);
                 }
             }
             Err(e) => {
@@ -159,13 +167,13 @@ impl Parts {
                 for Reply { outcome, span } in batch.replies.into_iter().flatten() {
                     // A sender that is gone needs no answer.
                     let _ = outcome.send(Err(JournalError::Unavailable));
-                    span.into_iter().for_each(|span| span.failed(stage));
+                    span.into_iter().for_each(|span| span.end(&stage, None));
                 }
             }
         }
     }
 
-    fn publish(&self, row: Row, replies: Vec<Reply>, appended: Appended, stage: Stage) {
+    fn publish(&self, row: Row, replies: Vec<Reply>, appended: Appended, stage: &Stage) {
         let created_at = row.created_at;
         if !appended.repeated {
             let trace = replies
@@ -183,9 +191,9 @@ impl Parts {
                 text: row.text,
                 create_time: created_at,
             };
-            let entry = Entry::of(&message);
-            self.relay.publish(row.room_id, &entry, trace);
-            self.rooms.arrive(row.room_id, entry, trace);
+            let (entry, origin) = (Entry::of(&message), Origin::at(stage.ended, trace));
+            self.relay.publish(row.room_id, &entry, origin);
+            self.rooms.arrive(row.room_id, entry, origin);
         }
         for (n, Reply { outcome, span }) in replies.into_iter().enumerate() {
             let appended = Appended {
@@ -193,8 +201,7 @@ impl Parts {
                 ..appended
             };
             let _ = outcome.send(Ok(Committed { appended, created_at }));
-            span.into_iter()
-                .for_each(|span| span.committed(stage, appended.id, appended.seq, appended.repeated));
+            span.into_iter().for_each(|span| span.end(stage, Some(appended)));
         }
     }
 }

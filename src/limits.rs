@@ -15,6 +15,7 @@ use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLim
 use parking_lot::Mutex;
 
 use crate::ids::UserId;
+use crate::metrics::{Limit, Metrics};
 
 /// How long Redis may take to count.
 const SHARED_COUNT: Duration = Duration::from_millis(250);
@@ -57,32 +58,38 @@ pub struct SharedCounts {
 }
 
 impl Limits {
-    pub fn new(settings: Settings, shared: Option<SharedCounts>) -> Self {
+    pub fn new(settings: Settings, shared: Option<SharedCounts>, metrics: &Metrics) -> Self {
         let second = |n| NonZeroU32::new(n).map(message_quota);
         let minute = |n| NonZeroU32::new(n).map(Quota::per_minute);
         Self {
             signups: Rate::new(
-                "signup",
                 settings.signups_per_minute,
                 minute(settings.signups_per_minute),
+                Hits::of(Limit::Signups, metrics),
             ),
             logins: Rate::new(
-                "login",
                 settings.logins_per_minute,
                 minute(settings.logins_per_minute),
+                Hits::of(Limit::Logins, metrics),
             ),
             requests: Rate::new(
-                "request",
                 settings.requests_per_second,
                 second(settings.requests_per_second),
+                Hits::of(Limit::Requests, metrics),
             ),
             publishes: Rate::new(
-                "publish",
                 settings.messages_per_second,
                 second(settings.messages_per_second),
+                Hits::of(Limit::Messages, metrics),
             ),
-            sessions_per_address: Places::new(settings.sessions_per_address),
-            sessions_per_user: Places::new(settings.sessions_per_user),
+            sessions_per_address: Places::new(
+                settings.sessions_per_address,
+                Hits::of(Limit::SessionsPerAddress, metrics),
+            ),
+            sessions_per_user: Places::new(
+                settings.sessions_per_user,
+                Hits::of(Limit::SessionsPerUser, metrics),
+            ),
             messages_per_second: NonZeroU32::new(settings.messages_per_second),
             shared,
         }
@@ -100,10 +107,18 @@ impl Limits {
         let (Some(shared), true) = (&self.shared, rate.limit > 0) else {
             return Ok(());
         };
-        match tokio::time::timeout(SHARED_COUNT, shared.count(rate.name, network(address))).await {
-            Ok(Ok((count, left))) if count > u64::from(rate.limit) => Err(Exceeded {
-                retry_after: Duration::from_secs(left.max(1)),
-            }),
+        match tokio::time::timeout(
+            SHARED_COUNT,
+            shared.count(rate.hits.limit.name(), network(address)),
+        )
+        .await
+        {
+            Ok(Ok((count, left))) if count > u64::from(rate.limit) => {
+                rate.hits.count();
+                Err(Exceeded {
+                    retry_after: Duration::from_secs(left.max(1)),
+                })
+            }
             Ok(Ok(_)) => Ok(()),
             Ok(Err(e)) => {
                 tracing::debug!(error = %e, "Redis does not count, this replica's own count decides");
@@ -137,17 +152,37 @@ pub fn check_message(limiter: &DefaultDirectRateLimiter) -> Result<(), Exceeded>
 /// A rate for each key.
 #[derive(Debug)]
 pub struct Rate<K: Hash + Eq + Clone> {
-    name: &'static str,
     limit: u32,
     limiter: Option<DefaultKeyedRateLimiter<K>>,
+    hits: Hits,
+}
+
+/// Counts who runs into a limit.
+#[derive(Debug, Clone)]
+struct Hits {
+    limit: Limit,
+    metrics: Metrics,
+}
+
+impl Hits {
+    fn of(limit: Limit, metrics: &Metrics) -> Self {
+        Self {
+            limit,
+            metrics: metrics.clone(),
+        }
+    }
+
+    fn count(&self) {
+        self.metrics.limit_hit(self.limit);
+    }
 }
 
 impl<K: Hash + Eq + Clone> Rate<K> {
-    fn new(name: &'static str, limit: u32, quota: Option<Quota>) -> Self {
+    fn new(limit: u32, quota: Option<Quota>, hits: Hits) -> Self {
         Self {
-            name,
             limit,
             limiter: quota.map(RateLimiter::keyed),
+            hits,
         }
     }
 
@@ -155,8 +190,11 @@ impl<K: Hash + Eq + Clone> Rate<K> {
         let Some(limiter) = &self.limiter else {
             return Ok(());
         };
-        limiter.check_key(key).map_err(|e| Exceeded {
-            retry_after: e.wait_time_from(DefaultClock::default().now()),
+        limiter.check_key(key).map_err(|e| {
+            self.hits.count();
+            Exceeded {
+                retry_after: e.wait_time_from(DefaultClock::default().now()),
+            }
         })
     }
 
@@ -193,6 +231,7 @@ pub fn network(address: IpAddr) -> IpAddr {
 pub struct Places<K> {
     taken: Arc<Mutex<HashMap<K, u32>>>,
     limit: u32,
+    hits: Hits,
 }
 
 /// A taken place, free again when dropped.
@@ -200,10 +239,11 @@ pub struct Places<K> {
 pub struct Place<K: Hash + Eq>(Option<(Places<K>, K)>);
 
 impl<K: Hash + Eq + Copy> Places<K> {
-    fn new(limit: u32) -> Self {
+    fn new(limit: u32, hits: Hits) -> Self {
         Self {
             taken: Arc::default(),
             limit,
+            hits,
         }
     }
 
@@ -215,6 +255,7 @@ impl<K: Hash + Eq + Copy> Places<K> {
         let mut taken = self.taken.lock();
         let count = taken.entry(key).or_insert(0);
         if *count >= self.limit {
+            self.hits.count();
             return None;
         }
         *count += 1;
@@ -267,8 +308,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn who_has_been_quiet_is_forgotten() {
+        let second = NonZeroU32::new(50).map(Quota::per_second);
+        let rate = Rate::new(50, second, Hits::of(Limit::Requests, &Metrics::default()));
+        let held = || rate.limiter.as_ref().unwrap().len();
+        for n in 0..1000u32 {
+            rate.check(IpAddr::from(n.to_be_bytes())).unwrap();
+        }
+        assert_eq!(held(), 1000);
+        // A key is quiet when its rate has made up for what it used: here after a fiftieth of a second.
+        while held() > 0 {
+            std::thread::sleep(Duration::from_millis(5));
+            rate.forget_the_quiet();
+        }
+    }
+
+    #[test]
     fn places_are_counted_and_given_back() {
-        let places = Places::new(2);
+        let places = Places::new(2, Hits::of(Limit::SessionsPerUser, &Metrics::default()));
         let (a, _b) = (places.take(1).unwrap(), places.take(1).unwrap());
         assert!(places.take(1).is_none());
         let _other = places.take(2).unwrap();

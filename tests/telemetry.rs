@@ -18,6 +18,13 @@ use testkit::{Backend, Client, Cluster, Options};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
+/// What the transaction of one message says, by the semantic conventions.
+const DATABASE: [(&str, &str); 4] = [
+    ("db.system.name", "postgresql"),
+    ("db.operation.name", "append"),
+    ("db.collection.name", "messages"),
+    ("db.operation.batch.size", "1"),
+];
 
 async fn replicas(settings: &[(&str, &str)]) -> Cluster {
     let bin = Path::new(env!("CARGO_BIN_EXE_chat-gateway"));
@@ -84,10 +91,6 @@ async fn follow_one_message(collector: &Collector, endpoint: &str, protocol: &st
         Some("send")
     );
     assert_eq!(
-        send.attribute("messaging.message.id").as_deref(),
-        message["id"].as_str()
-    );
-    assert_eq!(
         send.attribute("messaging.message.body.size").as_deref(),
         Some("10")
     );
@@ -95,14 +98,15 @@ async fn follow_one_message(collector: &Collector, endpoint: &str, protocol: &st
         send.attribute("messaging.system").as_deref(),
         Some("chat-gateway")
     );
-    assert_eq!(send.attribute("chat.message.seq").as_deref(), Some("1"));
     assert_eq!(send.attribute("chat.message.repeated").as_deref(), Some("false"));
     assert_eq!(send.kind(), 4, "a producer");
     for child in ["wait for journal", "commit", "publish redis"] {
         assert_eq!(only(&spans, child, "one").parent(), send.id(), "{child}");
     }
     let commit = only(&spans, "commit", "one");
-    assert_eq!(commit.attribute("db.operation.batch.size").as_deref(), Some("1"));
+    for (key, value) in DATABASE {
+        assert_eq!(commit.attribute(key).as_deref(), Some(value), "{key}");
+    }
     let relay = only(&spans, "publish redis", "one");
     assert_eq!(relay.kind(), 4, "a producer");
     assert_eq!(relay.attribute("messaging.system").as_deref(), Some("redis"));
@@ -110,6 +114,8 @@ async fn follow_one_message(collector: &Collector, endpoint: &str, protocol: &st
         relay.attribute("messaging.operation.type").as_deref(),
         Some("send")
     );
+    let channel = relay.attribute("messaging.destination.name").unwrap();
+    assert!(channel.contains(":room:"), "{channel}");
     let batch = only(&spans, "commit batch", "one");
     assert_eq!(
         batch.json["links"][0]["spanId"],
@@ -117,7 +123,14 @@ async fn follow_one_message(collector: &Collector, endpoint: &str, protocol: &st
         "the batch is linked to the publish"
     );
     assert_eq!(batch.kind(), 3, "a client of the database");
-    assert_eq!(batch.attribute("db.operation.batch.size").as_deref(), Some("1"));
+    for (key, value) in DATABASE {
+        assert_eq!(batch.attribute(key).as_deref(), Some(value), "{key}");
+    }
+    assert_eq!(
+        commit.json["links"][0]["spanId"],
+        batch.id(),
+        "and the commit to the batch"
+    );
     let here = only(&spans, "deliver room", "one");
     assert_eq!(here.parent(), send.id());
     let there = only(&spans, "deliver room", "two");
@@ -126,6 +139,13 @@ async fn follow_one_message(collector: &Collector, endpoint: &str, protocol: &st
         only(&spans, "publish redis", "one").id(),
         "by way of the envelope"
     );
+    for about in [send, relay, here, there] {
+        assert_eq!(
+            about.attribute("messaging.message.id").as_deref(),
+            message["id"].as_str()
+        );
+        assert_eq!(about.attribute("chat.message.seq").as_deref(), Some("1"));
+    }
     for delivery in [here, there] {
         assert_eq!(delivery.kind(), 5, "a consumer");
         assert_eq!(
@@ -136,7 +156,6 @@ async fn follow_one_message(collector: &Collector, endpoint: &str, protocol: &st
             delivery.attribute("messaging.operation.type").as_deref(),
             Some("process")
         );
-        assert_eq!(delivery.attribute("chat.message.seq").as_deref(), Some("1"));
         assert_eq!(delivery.attribute("chat.sessions").as_deref(), Some("1"));
         assert!(
             delivery
@@ -149,7 +168,8 @@ async fn follow_one_message(collector: &Collector, endpoint: &str, protocol: &st
         let since = delivery
             .attribute("chat.since_commit_ms")
             .expect("it says since when");
-        assert!((0..10_000).contains(&since.parse::<i64>().unwrap()), "{since} ms");
+        let since: f64 = since.parse().unwrap();
+        assert!(since > 0.0 && since < 10_000.0, "{since} ms");
     }
     assert_eq!(spans.len(), 7, "and nothing else: {spans:#?}");
     Collector::keep(&spans);
@@ -212,10 +232,8 @@ async fn what_is_not_sampled_leaves_nothing() {
         .await;
     sender.next("ack").await;
     collector.trace("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", 5).await;
-    let sends = collector
-        .spans()
-        .iter()
-        .filter(|span| span.name() == "send room")
-        .count();
-    assert_eq!(sends, 1);
+    let others: Vec<_> = (collector.spans().into_iter())
+        .filter(|span| span.trace() != "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")
+        .collect();
+    assert!(others.is_empty(), "{others:#?}");
 }

@@ -63,6 +63,11 @@ impl Hasher {
     }
 
     /// How many passwords are hashed or wait.
+    /// How many passwords may be hashed or wait for it.
+    pub fn limit(&self) -> usize {
+        self.most
+    }
+
     pub fn busy(&self) -> usize {
         self.most.saturating_sub(self.places.available_permits())
     }

@@ -28,6 +28,8 @@ use crate::metrics::Metrics;
 const HEADERS: Duration = Duration::from_secs(10);
 /// The most bytes of headers.
 const HEADER_BYTES: usize = 16 * 1024;
+/// Descriptors that connections leave to the database, Redis, files and operators.
+const RESERVED_DESCRIPTORS: u64 = 128;
 /// How long to wait when the process is out of descriptors.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(50);
 /// What the kernel holds for a client that does not read, in bytes (Linux doubles it for its own book-keeping).
@@ -55,6 +57,32 @@ impl Drop for Counted {
     fn drop(&mut self) {
         self.metrics.connection_closed();
     }
+}
+
+/// How many connections there may be: `wanted`, or with 0 as many as the process may have descriptors, less what it
+/// needs itself.
+pub fn most_connections(wanted: u32) -> usize {
+    let descriptors = rlimit::increase_nofile_limit(u64::MAX).unwrap_or_else(|e| {
+        tracing::warn!(error = %e, "the limit of open files could not be raised");
+        1024
+    });
+    let possible = descriptors
+        .saturating_sub(RESERVED_DESCRIPTORS)
+        .clamp(1, Semaphore::MAX_PERMITS as u64);
+    let most = match u64::from(wanted) {
+        0 => possible,
+        wanted if wanted > possible => {
+            tracing::warn!(
+                wanted,
+                possible,
+                "MAX_CONNECTIONS is more than there are descriptors for"
+            );
+            possible
+        }
+        wanted => wanted,
+    };
+    tracing::info!(connections = most, "room for connections");
+    most as usize
 }
 
 /// A listener with the socket options that accepted connections inherit.

@@ -1,6 +1,7 @@
 //! A room's messages: history, publishing, and the WebSocket.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use poem::Request;
 use poem::web::Data;
@@ -15,7 +16,7 @@ use super::error::{ApiError, Envelope};
 use super::payload::Strict;
 use super::upgrade::Upgrade;
 use crate::ids::{MAX_SEQ, Nonce, RoomName, Seq};
-use crate::journal::Draft;
+use crate::journal::{Draft, JournalError};
 use crate::protocol::{self, ErrorType, check_text};
 use crate::session::Position;
 use crate::telemetry::TraceContext;
@@ -164,11 +165,12 @@ impl Messages {
                 .publish(TraceContext::current(), &room, text.len()),
             text: text.clone(),
         };
+        let taken = Instant::now();
         let outcome = gateway.context.journal.submit(draft)?;
         gateway.context.metrics.message_taken();
-        let committed = outcome
-            .await
-            .map_err(|_| crate::journal::JournalError::Unavailable)??;
+        let outcome = outcome.await.unwrap_or(Err(JournalError::Unavailable));
+        gateway.context.metrics.acked(taken.elapsed());
+        let committed = outcome?;
         let appended = committed.appended;
         if appended.repeated {
             let first = gateway.context.store.message_at(&room, appended.seq).await?;

@@ -23,7 +23,7 @@ use tracing::Instrument;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 pub use error::ApiError;
-pub use listen::{App, Connection, Server, bind};
+pub use listen::{App, Connection, Server, bind, most_connections};
 pub use ops::{Ops, routes as ops_routes};
 
 use crate::auth::{Hasher, Tokens};
@@ -102,11 +102,15 @@ async fn answer(
         .get(header::ORIGIN)
         .filter(|origin| gateway.allows(origin))
         .cloned();
+    let method = request.method().clone();
     let span = tracing::info_span!(
         "request",
-        otel.name = %request.method(),
+        otel.name = %method,
         otel.kind = "server",
-        http.request.method = %request.method(),
+        otel.status_code = tracing::field::Empty,
+        error.type = tracing::field::Empty,
+        url.scheme = "http",
+        http.request.method = %method,
         http.route = tracing::field::Empty,
         http.response.status_code = tracing::field::Empty,
         url.path = path,
@@ -139,8 +143,14 @@ async fn answer(
     });
     if let Some(route) = response.data::<PathPattern>() {
         span.record("http.route", &*route.0);
+        span.record("otel.name", format!("{method} {}", route.0));
     }
-    span.record("http.response.status_code", response.status().as_u16());
+    let status = response.status();
+    span.record("http.response.status_code", status.as_u16());
+    if status.is_server_error() {
+        span.record("otel.status_code", "ERROR");
+        span.record("error.type", status.as_str());
+    }
     let headers = response.headers_mut();
     headers.insert(
         HeaderName::from_static("x-content-type-options"),

@@ -28,6 +28,8 @@ impl Ops {
             "draining"
         } else if self.connections.available_permits() == 0 {
             "overloaded"
+        } else if self.context.health.is_starting() {
+            "starting"
         } else {
             READY
         }

@@ -1,7 +1,9 @@
 //! Named errors and close codes.
 
+use strum::VariantArray;
+
 /// The `type` of an error, in the envelope of HTTP and in the `error` event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray)]
 pub enum ErrorType {
     BadBinding,
     BadRoom,
@@ -65,7 +67,7 @@ impl ErrorType {
 }
 
 /// Why the server closes a WebSocket. RFC 6455 §7.4 gives the codes below 4000.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray)]
 pub enum Close {
     Done,
     ProtocolError,

@@ -6,7 +6,7 @@
 //! | 1 | flags; bit 0: a trace context is present |
 //! | 8 | `seq`, big endian |
 //! | 16 | the message's id |
-//! | 8 | when it was made: milliseconds since the Unix epoch |
+//! | 8 | when it was committed: microseconds since the Unix epoch |
 //! | 25 | the W3C trace context: trace id 16, span id 8, trace flags 1; zero without |
 //! | rest | the WebSocket frame that every session writes |
 
@@ -14,12 +14,12 @@ use bytes::{BufMut, Bytes};
 use uuid::Uuid;
 
 use crate::room::Entry;
-use crate::telemetry::TraceContext;
+use crate::telemetry::{Origin, TraceContext};
 
 const VERSION: u8 = 1;
 const TRACED: u8 = 1;
-const CREATED: usize = 26;
-const TRACE: usize = CREATED + 8;
+const COMMITTED: usize = 26;
+const TRACE: usize = COMMITTED + 8;
 const HEADER: usize = TRACE + TraceContext::BYTES;
 
 /// An encoded message of one room.
@@ -27,14 +27,14 @@ const HEADER: usize = TRACE + TraceContext::BYTES;
 pub struct Envelope(pub Vec<u8>);
 
 impl Envelope {
-    pub fn of(entry: &Entry, trace: Option<TraceContext>) -> Self {
+    pub fn of(entry: &Entry, origin: Origin) -> Self {
         let mut bytes = Vec::with_capacity(HEADER + entry.frame.len());
         bytes.put_u8(VERSION);
-        bytes.put_u8(if trace.is_some() { TRACED } else { 0 });
+        bytes.put_u8(if origin.trace.is_some() { TRACED } else { 0 });
         bytes.put_u64(entry.seq);
         bytes.put_slice(entry.id.as_bytes());
-        bytes.put_i64(entry.created_at);
-        match trace {
+        bytes.put_i64(origin.committed_at);
+        match origin.trace {
             Some(trace) => trace.encode(&mut bytes),
             None => bytes.put_bytes(0, TraceContext::BYTES),
         }
@@ -43,11 +43,11 @@ impl Envelope {
     }
 
     /// Reads what came from Redis; `None` for what no replica of this version sends. Copies nothing.
-    pub fn open(bytes: Vec<u8>) -> Option<(Entry, Option<TraceContext>)> {
+    pub fn open(bytes: Vec<u8>) -> Option<(Entry, Origin)> {
         let bytes = Bytes::from(bytes);
         let seq = u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?);
-        let id = Uuid::from_slice(bytes.get(10..CREATED)?).ok()?;
-        let created_at = i64::from_be_bytes(bytes.get(CREATED..TRACE)?.try_into().ok()?);
+        let id = Uuid::from_slice(bytes.get(10..COMMITTED)?).ok()?;
+        let committed_at = i64::from_be_bytes(bytes.get(COMMITTED..TRACE)?.try_into().ok()?);
         let frame = bytes
             .get(HEADER..)
             .filter(|frame| frame.len() > 2)
@@ -56,15 +56,8 @@ impl Envelope {
             0 => None,
             _ => TraceContext::decode(bytes.get(TRACE..HEADER)?),
         };
-        (bytes[0] == VERSION && seq > 0).then_some((
-            Entry {
-                seq,
-                id,
-                created_at,
-                frame,
-            },
-            trace,
-        ))
+        let origin = Origin { committed_at, trace };
+        (bytes[0] == VERSION && seq > 0).then_some((Entry { seq, id, frame }, origin))
     }
 }
 
@@ -77,12 +70,13 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_sent_is_what_is_read(
-            seq in 1u64.., id in any::<u128>(), created_at in any::<i64>(), text in ".{1,300}",
+            seq in 1u64.., id in any::<u128>(), committed_at in any::<i64>(), text in ".{1,300}",
             trace in prop::option::of((any::<[u8; 16]>(), any::<[u8; 8]>(), any::<u8>())),
         ) {
             let trace = trace.map(|(trace_id, span_id, flags)| TraceContext { trace_id, span_id, flags });
-            let entry = Entry { seq, id: Uuid::from_u128(id), created_at, frame: frame::text(text.as_bytes()) };
-            prop_assert_eq!(Envelope::open(Envelope::of(&entry, trace).0), Some((entry, trace)));
+            let origin = Origin { committed_at, trace };
+            let entry = Entry { seq, id: Uuid::from_u128(id), frame: frame::text(text.as_bytes()) };
+            prop_assert_eq!(Envelope::open(Envelope::of(&entry, origin).0), Some((entry, origin)));
         }
 
         #[test]

@@ -15,7 +15,7 @@ use crate::health::Health;
 use crate::ids::RoomId;
 use crate::metrics::Metrics;
 use crate::room::{Entry, Rooms};
-use crate::telemetry::{TraceContext, Traces};
+use crate::telemetry::{Origin, Traces};
 
 use envelope::Envelope;
 use publisher::Publisher;
@@ -63,6 +63,7 @@ impl Relay {
             traces,
             &tracker,
         );
+        metrics.relay_begins();
         let heartbeat = channels.heartbeat();
         let subscriber = subscriber::Subscriber {
             client,
@@ -78,9 +79,9 @@ impl Relay {
     }
 
     /// Tells the other replicas of a committed message. Never waits.
-    pub fn publish(&self, room: RoomId, entry: &Entry, trace: Option<TraceContext>) {
+    pub fn publish(&self, room: RoomId, entry: &Entry, origin: Origin) {
         if let Self::Redis(publisher) = self {
-            publisher.publish(room, entry, trace);
+            publisher.publish(room, entry, origin);
         }
     }
 }

@@ -14,7 +14,7 @@ use super::{Channels, Envelope, TIMEOUT};
 use crate::ids::RoomId;
 use crate::metrics::Metrics;
 use crate::room::Entry;
-use crate::telemetry::{RelaySpan, TraceContext, Traces};
+use crate::telemetry::{Origin, RelaySpan, Traces};
 
 /// How many messages may wait for Redis; what is over that is left to the head check.
 const QUEUE: usize = 8192;
@@ -58,11 +58,13 @@ impl Publisher {
         }
     }
 
-    pub fn publish(&self, room: RoomId, entry: &Entry, trace: Option<TraceContext>) {
-        let (span, trace) = trace.and_then(|parent| self.traces.relay(parent)).unzip();
-        let payload = Envelope::of(entry, trace).0;
+    pub fn publish(&self, room: RoomId, entry: &Entry, origin: Origin) {
+        let channel = self.channels.room(room);
+        let relayed = |parent| self.traces.relay(parent, &channel, (entry.id, entry.seq));
+        let (span, trace) = origin.trace.and_then(relayed).unzip();
+        let payload = Envelope::of(entry, Origin { trace, ..origin }).0;
         self.queue(Published {
-            channel: self.channels.room(room),
+            channel,
             payload,
             span: span.map(Box::new),
         });

@@ -155,9 +155,9 @@ impl Subscriber {
                         }
                         Some((channel, payload)) => {
                             match (channels.room_of(&channel), Envelope::open(payload)) {
-                                (Some(room), Some((entry, trace))) => {
+                                (Some(room), Some((entry, origin))) => {
                                     metrics.relay_received();
-                                    rooms.arrive(room, entry, trace);
+                                    rooms.arrive(room, entry, origin);
                                 }
                                 _ => metrics.relay_unreadable(),
                             }

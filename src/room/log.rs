@@ -16,8 +16,6 @@ use crate::ids::Seq;
 pub struct Entry {
     pub seq: Seq,
     pub id: Uuid,
-    /// Milliseconds since the Unix epoch.
-    pub created_at: i64,
     /// A whole WebSocket frame, encoded once.
     pub frame: Bytes,
 }
@@ -203,7 +201,6 @@ mod tests {
         Entry {
             seq,
             id: Uuid::from_u128(seq.into()),
-            created_at: 0,
             frame: Bytes::from(vec![b'x'; 1 + (seq % 7) as usize]),
         }
     }

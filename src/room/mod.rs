@@ -29,7 +29,6 @@ impl Entry {
         Self {
             seq: message.seq,
             id: message.id,
-            created_at: message.create_time,
             frame: frame::text(&message.to_event()),
         }
     }
@@ -105,6 +104,10 @@ impl Room {
     /// Makes every session of the room look around.
     fn call_all(&self) {
         self.rows.lock().iter().for_each(|row| row.call());
+    }
+
+    fn slow_sessions(&self) -> usize {
+        self.rows.lock().iter().map(|row| row.slow()).sum()
     }
 
     /// Finds the follower a place in a row, a new one if all are full.

@@ -13,8 +13,8 @@ use super::{Entry, Follower, Room, WarmLimits};
 use crate::health::Health;
 use crate::ids::{RoomId, RoomName, Seq};
 use crate::metrics::Metrics;
-use crate::store::{Store, StoreError, now_millis};
-use crate::telemetry::{Delivery, TraceContext, Traces};
+use crate::store::{Store, StoreError};
+use crate::telemetry::{Delivery, Origin, Traces};
 
 /// How many of a room's newest messages are read when it comes to life: what most resuming clients lack.
 const FIRST_READ: u64 = 64;
@@ -195,34 +195,40 @@ impl Rooms {
         self.0.live.read().len()
     }
 
+    /// How many sessions wait for their socket to take more.
+    pub fn slow_sessions(&self) -> usize {
+        let rooms: Vec<_> = self.0.live.read().values().cloned().collect();
+        rooms.iter().map(|room| room.slow_sessions()).sum()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Brings a message that was just committed, here or elsewhere, to its room, if that is live here.
-    pub fn arrive(&self, room: RoomId, entry: Entry, trace: Option<TraceContext>) {
+    pub fn arrive(&self, room: RoomId, entry: Entry, origin: Origin) {
         let Some(room) = self.get(room) else { return };
-        let (seq, bytes, created_at) = (entry.seq, entry.frame.len(), entry.created_at);
+        let (message, bytes) = ((entry.id, entry.seq), entry.frame.len());
         // What has come before, or from ourselves by way of Redis, has arrived already.
-        let news = seq > room.head();
+        let news = entry.seq > room.head();
         if room.offer(entry) {
             self.repair(&room);
         }
         if !news {
             return;
         }
-        let since_commit_millis = now_millis() - created_at;
-        self.0.metrics.message_arrived(since_commit_millis);
-        if let Some(trace) = trace {
+        let since_commit = origin.age();
+        self.0.metrics.message_arrived(since_commit);
+        if let Some(trace) = origin.trace {
             let sessions = room.state.lock().sessions;
             self.0.traces.deliver(
                 trace,
                 &Delivery {
                     room: &room.name,
-                    seq,
+                    message,
                     sessions,
                     bytes,
-                    since_commit_millis,
+                    since_commit,
                 },
             );
         }
@@ -235,10 +241,9 @@ impl Rooms {
 
     /// Asks the store for the heads of these rooms and repairs what is behind.
     pub async fn check_heads(&self, rooms: &[RoomId]) -> Result<(), StoreError> {
-        let begun = Instant::now();
         let behind = self.compare_heads(rooms).await;
         self.0.health.database(behind.as_ref().ok().copied());
-        self.0.metrics.heads_checked(begun.elapsed(), behind?);
+        self.0.metrics.heads_checked(behind?);
         Ok(())
     }
 

@@ -23,7 +23,12 @@ pub(super) fn start(shared: Arc<Shared>, room: Arc<Room>) {
 }
 
 /// One page. False: the room has no hole any more.
-#[tracing::instrument(name = "repair hole", skip_all, fields(room = %room.id))]
+#[tracing::instrument(name = "repair hole", skip_all, fields(
+    messaging.destination.name = room.name.as_str(),
+    chat.hole.after = tracing::field::Empty,
+    chat.hole.upto = tracing::field::Empty,
+    chat.repaired = tracing::field::Empty,
+))]
 async fn step(shared: &Shared, room: &Arc<Room>) -> bool {
     let hole = {
         let mut state = room.state.lock();
@@ -34,6 +39,9 @@ async fn step(shared: &Shared, room: &Arc<Room>) -> bool {
     let Some(hole) = hole.filter(|_| shared.is_live(room)) else {
         return false;
     };
+    let span = tracing::Span::current();
+    span.record("chat.hole.after", hole.after);
+    span.record("chat.hole.upto", hole.upto);
     let before = Some(hole.upto.saturating_add(1));
     match shared
         .store
@@ -47,6 +55,7 @@ async fn step(shared: &Shared, room: &Arc<Room>) -> bool {
         Ok(page) => {
             tracing::debug!(room = %room.id, after = hole.after, upto = hole.upto, read = page.len(), "hole repaired");
             shared.metrics.repaired(page.len());
+            span.record("chat.repaired", page.len());
             let mut state = room.state.lock();
             for message in &page {
                 state.log.offer(Entry::of(message));

@@ -25,6 +25,9 @@ pub trait Follower: Send + Sync + Debug {
 
     /// Makes the follower look around: at the head of the log, or whether the replica is leaving.
     fn call(&self);
+
+    /// Whether it waits for its socket to take more.
+    fn is_slow(&self) -> bool;
 }
 
 /// Up to [`ROW`] followers.
@@ -53,6 +56,10 @@ impl Row {
 
     pub fn call(&self) {
         self.followers.lock().iter().for_each(|follower| follower.call());
+    }
+
+    pub fn slow(&self) -> usize {
+        self.followers.lock().iter().filter(|f| f.is_slow()).count()
     }
 
     /// Runs as long as the room lives; `at` is where its head was when the bell was taken.
@@ -119,13 +126,16 @@ mod tests {
         fn call(&self) {
             self.calls.fetch_add(1, Ordering::Relaxed);
         }
+
+        fn is_slow(&self) -> bool {
+            false
+        }
     }
 
     fn entry(seq: Seq) -> Entry {
         Entry {
             seq,
             id: Uuid::nil(),
-            created_at: 0,
             frame: Bytes::from(seq.to_string()),
         }
     }

@@ -11,6 +11,7 @@ use super::{End, InFlight, MAX_IN_FLIGHT, Session};
 use crate::ids::Nonce;
 use crate::journal::{Draft, Outcome};
 use crate::limits::check_message;
+use crate::metrics::Limit;
 use crate::protocol::{self, BadCommand, Close, Command, ErrorType, parse_command};
 
 /// How much one read takes, in bytes; shared by all sessions of a thread, so that an idle one holds none.
@@ -115,6 +116,7 @@ impl Session {
         };
         if let Some(Err(exceeded)) = writer.rate.as_ref().map(check_message) {
             self.too_fast += 1;
+            self.context.metrics.limit_hit(Limit::Messages);
             let wait = exceeded.retry_after.as_millis() as u64 + 1;
             self.refuse(
                 ErrorType::RateLimited,

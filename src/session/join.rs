@@ -30,7 +30,12 @@ pub struct Joined {
 
 impl Context {
     /// Joins a room.
-    #[tracing::instrument(name = "join room", skip_all, fields(room = %room.id(), ?position))]
+    #[tracing::instrument(name = "join room", skip_all, fields(
+        messaging.destination.name = room.as_str(),
+        chat.position = ?position,
+        chat.resume.recovered = tracing::field::Empty,
+        chat.resume.behind = tracing::field::Empty,
+    ))]
     pub async fn join(&self, room: &RoomName, position: Position) -> Result<Joined, StoreError> {
         let seat = self.rooms.join(room).await?;
         let head = seat.head();
@@ -42,6 +47,9 @@ impl Context {
         if !recovered {
             self.metrics.resume_refused();
         }
+        let span = tracing::Span::current();
+        span.record("chat.resume.recovered", recovered);
+        span.record("chat.resume.behind", seat.head().saturating_sub(seq));
         Ok(Joined { seat, seq, recovered })
     }
 

@@ -156,4 +156,8 @@ impl Follower for Wire {
     fn call(&self) {
         self.called.notify_one();
     }
+
+    fn is_slow(&self) -> bool {
+        self.behind_since().is_some()
+    }
 }

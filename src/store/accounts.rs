@@ -19,7 +19,7 @@ pub struct Account {
 
 impl Store {
     /// Creates an account. [`StoreError::Taken`]: the name is in use.
-    #[instrument(name = "INSERT accounts", skip_all, fields(otel.kind = "client", db.operation.name = "INSERT", db.collection.name = "accounts"))]
+    #[instrument(name = "INSERT accounts", skip_all, fields(otel.kind = "client", db.system.name = self.system(), db.operation.name = "INSERT", db.collection.name = "accounts"))]
     pub async fn create_account(
         &self,
         username: &Username,
@@ -45,7 +45,7 @@ impl Store {
     }
 
     /// The account of that name, however it is spelled.
-    #[instrument(name = "SELECT accounts", skip_all, fields(otel.kind = "client", db.operation.name = "SELECT", db.collection.name = "accounts"))]
+    #[instrument(name = "SELECT accounts", skip_all, fields(otel.kind = "client", db.system.name = self.system(), db.operation.name = "SELECT", db.collection.name = "accounts"))]
     pub async fn find_account(&self, username: &Username) -> Result<Option<Account>, StoreError> {
         let row = accounts::Entity::find()
             .filter(accounts::Column::UsernameKey.eq(username.key()))
@@ -61,7 +61,7 @@ impl Store {
     }
 
     /// Whether the account still exists (its token may outlive it).
-    #[instrument(name = "SELECT accounts", skip_all, fields(otel.kind = "client", db.operation.name = "SELECT", db.collection.name = "accounts"))]
+    #[instrument(name = "SELECT accounts", skip_all, fields(otel.kind = "client", db.system.name = self.system(), db.operation.name = "SELECT", db.collection.name = "accounts"))]
     pub async fn has_account(&self, id: UserId) -> Result<bool, StoreError> {
         let found: Option<i64> = accounts::Entity::find_by_id(id)
             .select_only()

@@ -104,6 +104,14 @@ impl Store {
         Ok(Self { db })
     }
 
+    /// `db.system.name` of the semantic conventions.
+    pub fn system(&self) -> &'static str {
+        match self.db.get_database_backend() {
+            DatabaseBackend::Postgres => "postgresql",
+            _ => "sqlite",
+        }
+    }
+
     /// Waits for running queries and closes the pool.
     pub async fn close(&self) -> Result<(), DbErr> {
         self.db.close_by_ref().await

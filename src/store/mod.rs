@@ -5,6 +5,7 @@ mod append;
 mod connect;
 mod entities;
 mod messages;
+mod pool;
 
 use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
 

@@ -3,25 +3,34 @@
 //! Everything about OTLP is set by the standard `OTEL_*` variables. Without an endpoint nothing is exported and a
 //! message costs a branch. An endpoint that is away costs its batches: the queues are bounded and full ones drop.
 
+mod context;
+mod export;
+mod losses;
 mod trace;
 
 use std::io::IsTerminal;
 use std::time::Duration;
 
 use opentelemetry::trace::TracerProvider;
+use opentelemetry::{Key, KeyValue};
 use opentelemetry_otlp::ExporterBuildError;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use prometheus::process_collector::ProcessCollector;
 use prometheus::{Registry, TextEncoder};
+use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::LogFormat;
-pub use trace::{Delivery, PublishSpan, RelaySpan, Stage, TraceContext, Traces};
+pub use context::{Origin, TraceContext};
+use export::Signal;
+use losses::{Losses, Noted, Queue};
+pub use trace::{Delivery, PublishSpan, RelaySpan, Stage, Traces};
 
-/// `service.name` where `OTEL_SERVICE_NAME` does not give one, and the instrumentation scope.
+/// `service.name` where the environment does not give one, and the instrumentation scope.
 const NAME: &str = "chat-gateway";
 /// How long the last spans and metrics may take to go out when the process ends.
 const FLUSH: Duration = Duration::from_secs(3);
@@ -33,8 +42,14 @@ pub enum TelemetryError {
     Filter(#[from] tracing_subscriber::filter::ParseError),
     #[error("OTLP cannot be set up: {0}")]
     Otlp(#[from] ExporterBuildError),
+    #[error("OTEL_EXPORTER_OTLP_PROTOCOL is http/protobuf or grpc, not {0:?}")]
+    Protocol(String),
+    #[error("TLS to the collector cannot be set up: {0}")]
+    Certificate(String),
     #[error("metrics cannot be set up: {0}")]
-    Prometheus(#[from] opentelemetry_sdk::error::OTelSdkError),
+    Metrics(#[from] opentelemetry_sdk::error::OTelSdkError),
+    #[error("metrics cannot be set up: {0}")]
+    Prometheus(#[from] prometheus::Error),
     #[error("logging cannot be set up: {0}")]
     Log(#[from] TryInitError),
 }
@@ -66,45 +81,42 @@ impl Telemetry {
             LogFormat::Json => lines.json().flatten_event(true).boxed(),
         };
         tracing_subscriber::registry()
-            .with(lines.with_filter(EnvFilter::try_new(filter)?))
+            .with(lines.with_filter(EnvFilter::try_new(filter)?.and(filter_fn(is_ours(filter)))))
             .with(spans)
             .try_init()?;
         Ok(telemetry)
     }
 
     fn exporters() -> Result<Self, TelemetryError> {
-        let resource = || {
-            let name = std::env::var("OTEL_SERVICE_NAME").unwrap_or_else(|_| NAME.to_owned());
-            Resource::builder().with_service_name(name).build()
-        };
-        let traces = match exports("TRACES") {
+        let (resource, losses) = (resource(), Losses::default());
+        let traces = match Signal::Traces.is_wanted() {
             false => None,
             true => {
-                let exporter = opentelemetry_otlp::SpanExporter::builder().build()?;
-                Some(
-                    SdkTracerProvider::builder()
-                        .with_batch_exporter(exporter)
-                        .with_resource(resource())
-                        .build(),
-                )
+                let queue = Queue::new(export::spans()?, losses.clone());
+                let provider = SdkTracerProvider::builder().with_span_processor(queue);
+                Some(provider.with_resource(resource.clone()).build())
             }
         };
         let registry = Registry::new();
+        // What every Prometheus client says about its process; by OTLP the collector beside it does.
+        registry.register(Box::new(ProcessCollector::for_self()))?;
         let prometheus = opentelemetry_prometheus::exporter()
             .with_registry(registry.clone())
             .without_target_info()
             .build()?;
         let mut metrics = SdkMeterProvider::builder()
             .with_reader(prometheus)
-            .with_resource(resource());
-        if exports("METRICS") {
-            metrics = metrics.with_periodic_exporter(opentelemetry_otlp::MetricExporter::builder().build()?);
+            .with_resource(resource);
+        if Signal::Metrics.is_wanted() {
+            metrics = metrics.with_periodic_exporter(Noted(export::metrics()?, losses.clone()));
         }
-        Ok(Self {
+        let this = Self {
             traces,
             metrics: metrics.build(),
             registry,
-        })
+        };
+        losses.observe(&this.meter());
+        Ok(this)
     }
 
     pub fn meter(&self) -> opentelemetry::metrics::Meter {
@@ -142,13 +154,32 @@ impl Telemetry {
     }
 }
 
-/// Whether the environment wants a signal exported: an endpoint is named, and neither the signal nor the SDK is off.
-fn exports(signal: &str) -> bool {
-    let get = |name: String| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let off = get("OTEL_SDK_DISABLED".into()).is_some_and(|value| value.eq_ignore_ascii_case("true"))
-        || get(format!("OTEL_{signal}_EXPORTER")).is_some_and(|value| value == "none");
-    let named = get("OTEL_EXPORTER_OTLP_ENDPOINT".into())
-        .or_else(|| get(format!("OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")))
-        .or_else(|| get(format!("OTEL_{signal}_EXPORTER")));
-    !off && named.is_some()
+/// Which process this is: by the environment's word, or by ours where it gives none.
+fn resource() -> Resource {
+    let given = Resource::builder().build();
+    let says = |key| {
+        given
+            .get(&Key::from_static_str(key))
+            .map(|value| value.to_string())
+    };
+    let mut resource = Resource::builder().with_attribute(KeyValue::new(
+        "service.version",
+        says("service.version").unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned()),
+    ));
+    // What the SDK calls a service that nobody has named.
+    if says("service.name").is_none_or(|name| name.starts_with("unknown_service")) {
+        resource = resource.with_service_name(NAME);
+    }
+    if says("service.instance.id").is_none() {
+        let id = uuid::Uuid::new_v4().to_string();
+        resource = resource.with_attribute(KeyValue::new("service.instance.id", id));
+    }
+    resource.build()
+}
+
+/// OTLP's own lines would come with every export that fails, beside ours, which comes seldom: they are left out, unless
+/// `RUST_LOG` asks for OpenTelemetry's.
+fn is_ours(filter: &str) -> impl Fn(&tracing::Metadata<'_>) -> bool + use<> {
+    let asked = filter.contains("opentelemetry");
+    move |line| asked || line.target() != "opentelemetry-otlp"
 }

@@ -15,7 +15,7 @@ const DASHBOARD: &str = include_str!("../../deploy/grafana/chat-gateway.json");
 fn rows() -> impl Iterator<Item = Vec<&'static str>> {
     README
         .lines()
-        .filter(|line| line.starts_with("| `chat_"))
+        .filter(|line| line.starts_with("| `chat_") || line.starts_with("| `process_"))
         .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
 }
 
@@ -117,7 +117,11 @@ pub fn dashboard() -> Vec<String> {
 pub fn names(query: &str) -> BTreeSet<String> {
     query
         .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'))
-        .filter(|word| word.starts_with("chat_") || word.starts_with("chat:"))
+        .filter(|word| {
+            ["chat_", "chat:", "process_"]
+                .iter()
+                .any(|start| word.starts_with(start))
+        })
         .map(str::to_owned)
         .collect()
 }

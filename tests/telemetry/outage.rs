@@ -29,6 +29,27 @@ async fn talk_without(endpoint: &str, protocol: &str) {
         assert_eq!(ack["type"], "ack", "{ack}");
         assert_eq!(reader.next("message").await["seq"], n);
     }
+    // It is counted, and told in one line a signal.
+    let one = cluster.replica(0);
+    for counter in [
+        "chat_telemetry_failures_total{signal=\"traces\"}",
+        "chat_telemetry_failures_total{signal=\"metrics\"}",
+        "chat_telemetry_dropped_spans_total",
+    ] {
+        testkit::until("the failure is counted", Duration::from_secs(30), async || {
+            let metrics = one.metrics().await;
+            let line = metrics.lines().find(|line| line.starts_with(counter));
+            !line.expect("the counter is there").ends_with(" 0")
+        })
+        .await;
+    }
+    for signal in ["traces", "metrics"] {
+        let log = one.log();
+        let lines = log
+            .lines()
+            .filter(|line| line.contains("OTLP exports fail") && line.contains(signal));
+        assert_eq!(lines.count(), 1, "{signal}: {}", one.log_tail());
+    }
     let began = Instant::now();
     for replica in cluster.replicas() {
         replica.terminate().await;
@@ -37,12 +58,8 @@ async fn talk_without(endpoint: &str, protocol: &str) {
         let left = tokio::time::timeout(DEADLINE.saturating_sub(began.elapsed()), replica.wait()).await;
         assert_eq!(left.expect("within the deadline").code(), Some(0));
     }
-    let lines = cluster.replica(0).log().lines().count();
-    assert!(
-        lines < 100,
-        "{lines} lines for one outage:\n{}",
-        cluster.replica(0).log_tail()
-    );
+    let lines = one.log().lines().count();
+    assert!(lines < 20, "{lines} lines for one outage:\n{}", one.log_tail());
 }
 
 #[tokio::test]

@@ -1,13 +1,18 @@
 //! Every number that the process counts, in one place: OpenTelemetry instruments, read by `/metrics` and by OTLP.
-//! Names, units and texts are the table in `deploy/README.md`. No attribute is ever a room or a person.
+//! What is looked up when somebody asks is in `observed`. Names, units and texts are the table in `deploy/README.md`. No attribute is ever a room or a person.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, UpDownCounter};
+use strum::VariantArray;
 
 use crate::protocol::{Close, ErrorType};
+
+mod observed;
+
+pub use observed::observe;
 
 /// Bounds of latency histograms, in seconds.
 const SECONDS: [f64; 14] = [
@@ -29,6 +34,7 @@ struct Instruments {
     closes: Counter<u64>,
     messages: Counter<u64>,
     refusals: Counter<u64>,
+    limits_hit: Counter<u64>,
     ack_seconds: Histogram<f64>,
     deliveries: Counter<u64>,
     delivered_bytes: Counter<u64>,
@@ -50,6 +56,35 @@ struct Instruments {
     connections_refused: Counter<u64>,
     store_wait_seconds: Histogram<f64>,
     password_seconds: Histogram<f64>,
+}
+
+/// What keeps one client from taking everything: `LIMIT_*` of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray)]
+pub enum Limit {
+    Messages,
+    Requests,
+    Signups,
+    Logins,
+    SessionsPerAddress,
+    SessionsPerUser,
+}
+
+impl Limit {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Messages => "messages",
+            Self::Requests => "requests",
+            Self::Signups => "signups",
+            Self::Logins => "logins",
+            Self::SessionsPerAddress => "sessions_per_address",
+            Self::SessionsPerUser => "sessions_per_user",
+        }
+    }
+}
+
+/// 1006 is what RFC 6455 §7.4.1 reserves for a connection that just ended.
+fn close_code(why: Option<Close>) -> KeyValue {
+    KeyValue::new("code", i64::from(why.map_or(1006, Close::code)))
 }
 
 impl Default for Metrics {
@@ -94,6 +129,7 @@ impl Metrics {
                 "chat.refusals",
                 "Commands and requests refused, by the type of the error.",
             ),
+            limits_hit: counter("chat.limits_hit", "Refused by a limit, by which one."),
             ack_seconds: seconds(
                 "chat.ack.duration",
                 "From taking a message to knowing what became of it.",
@@ -106,7 +142,7 @@ impl Metrics {
                 .build(),
             delivery_seconds: seconds(
                 "chat.delivery.duration",
-                "From making a message until its room here has it.",
+                "From a message's commit until its room here has it.",
             ),
             journal_batch: meter
                 .u64_histogram("chat.journal.batch_size")
@@ -144,7 +180,7 @@ impl Metrics {
             ),
             store_wait_seconds: seconds(
                 "chat.store.wait",
-                "A head check, with its wait for a connection of the pool.",
+                "A query's wait for a connection of the pool, tried at each head check.",
             ),
             password_seconds: seconds(
                 "chat.password.duration",
@@ -153,6 +189,19 @@ impl Metrics {
         }));
         this.begin_at_zero();
         this
+    }
+
+    /// What the relay counts; not called where there is none.
+    pub fn relay_begins(&self) {
+        let i = &*self.0;
+        let counters = [
+            &i.relay_published,
+            &i.relay_received,
+            &i.relay_dropped,
+            &i.relay_unreadable,
+        ];
+        counters.into_iter().for_each(|counter| counter.add(0, &[]));
+        i.relay_connected.record(0, &[]);
     }
 
     /// A counter that is not there until it first counts hides its first event from `increase()`.
@@ -171,6 +220,15 @@ impl Metrics {
             &i.connections_refused,
         ];
         counters.into_iter().for_each(|counter| counter.add(0, &[]));
+        for close in Close::VARIANTS.iter().map(Some).chain([None]) {
+            i.closes.add(0, &[close_code(close.copied())]);
+        }
+        for error in ErrorType::VARIANTS {
+            i.refusals.add(0, &[KeyValue::new("type", error.name())]);
+        }
+        for limit in Limit::VARIANTS {
+            i.limits_hit.add(0, &[KeyValue::new("limit", limit.name())]);
+        }
         i.sessions.add(0, &[]);
         i.connections.add(0, &[]);
     }
@@ -183,9 +241,7 @@ impl Metrics {
     /// `why` is `None` where the connection just ended.
     pub fn session_closed(&self, why: Option<Close>) {
         self.0.sessions.add(-1, &[]);
-        // 1006 is what RFC 6455 §7.4.1 reserves for this.
-        let code = why.map_or(1006, Close::code);
-        self.0.closes.add(1, &[KeyValue::new("code", i64::from(code))]);
+        self.0.closes.add(1, &[close_code(why)]);
     }
 
     pub fn resume_refused(&self) {
@@ -213,15 +269,17 @@ impl Metrics {
     }
 
     /// A message has reached its room here.
-    pub fn message_arrived(&self, millis_after_commit: i64) {
-        self.0
-            .delivery_seconds
-            .record(millis_after_commit.max(0) as f64 / 1e3, &[]);
+    pub fn message_arrived(&self, after_commit: Duration) {
+        self.0.delivery_seconds.record(after_commit.as_secs_f64(), &[]);
     }
 
     /// A command or a request was refused.
     pub fn refused(&self, with: ErrorType) {
         self.0.refusals.add(1, &[KeyValue::new("type", with.name())]);
+    }
+
+    pub fn limit_hit(&self, limit: Limit) {
+        self.0.limits_hit.add(1, &[KeyValue::new("limit", limit.name())]);
     }
 
     pub fn journal_waited(&self, wait: Duration) {
@@ -269,10 +327,14 @@ impl Metrics {
         self.0.repaired.add(messages as u64, &[]);
     }
 
-    /// A head check: how long it took, and the most that a room lacked.
-    pub fn heads_checked(&self, took: Duration, most_behind: u64) {
-        self.0.store_wait_seconds.record(took.as_secs_f64(), &[]);
+    /// A head check: the most that a room lacked.
+    pub fn heads_checked(&self, most_behind: u64) {
         self.0.head_lag.record(most_behind, &[]);
+    }
+
+    /// How long a query would have waited for a connection.
+    pub fn store_waited(&self, wait: Duration) {
+        self.0.store_wait_seconds.record(wait.as_secs_f64(), &[]);
     }
 
     pub fn password_done(&self, took: Duration) {

@@ -1,0 +1,113 @@
+//! Gauges that are looked up when somebody asks: what the parts of this replica hold, each beside its bound.
+
+use std::sync::{Arc, Weak};
+
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::Meter;
+
+use crate::auth::Hasher;
+use crate::session::Context;
+
+/// The callbacks outlive the replica and must not hold it. `connections`: as many as there may be.
+pub fn observe(meter: &Meter, context: &Arc<Context>, hasher: &Hasher, connections: usize) {
+    let context = Arc::downgrade(context);
+    let gauge = Gauges { meter, context };
+    let (busy, limit) = (hasher.clone(), hasher.limit() as u64);
+    gauge.add(
+        "chat.password.busy",
+        "Passwords that are hashed or wait for it.",
+        move |_| busy.busy() as u64,
+    );
+    gauge.add(
+        "chat.password.busy_limit",
+        "The most of chat_password_busy.",
+        move |_| limit,
+    );
+    gauge.add(
+        "chat.connections_limit",
+        "The most of chat_connections.",
+        move |_| connections as u64,
+    );
+    gauge.add("chat.rooms", "Rooms that are live here.", |context| {
+        context.rooms.len() as u64
+    });
+    gauge.add(
+        "chat.slow_sessions",
+        "Sessions whose socket takes nothing more just now.",
+        |context| context.rooms.slow_sessions() as u64,
+    );
+    gauge.add(
+        "chat.journal.depth",
+        "Messages that wait for a commit.",
+        |context| context.journal.depth() as u64,
+    );
+    gauge.add(
+        "chat.journal.depth_limit",
+        "The most of chat_journal_depth.",
+        |context| context.journal.limit() as u64,
+    );
+    gauge.add("chat.draining", "1 while the replica is leaving.", |context| {
+        context.drain.begun().into()
+    });
+    gauge.add(
+        "chat.store.connections_limit",
+        "The most of chat_store_connections.",
+        |context| context.store.connections().most.into(),
+    );
+    gauge.add_connections();
+    gauge.add_drain_left();
+}
+
+struct Gauges<'a> {
+    meter: &'a Meter,
+    context: Weak<Context>,
+}
+
+impl Gauges<'_> {
+    fn add(
+        &self,
+        name: &'static str,
+        text: &'static str,
+        value: impl Fn(&Context) -> u64 + Send + Sync + 'static,
+    ) {
+        let context = self.context.clone();
+        self.meter
+            .u64_observable_gauge(name)
+            .with_description(text)
+            .with_callback(move |observer| {
+                if let Some(context) = context.upgrade() {
+                    observer.observe(value(&context), &[]);
+                }
+            })
+            .build();
+    }
+
+    fn add_connections(&self) {
+        let context = self.context.clone();
+        self.meter
+            .u64_observable_gauge("chat.store.connections")
+            .with_description("Connections to the database.")
+            .with_callback(move |observer| {
+                let Some(context) = context.upgrade() else { return };
+                let connections = context.store.connections();
+                for (state, count) in [("idle", connections.idle), ("used", connections.used)] {
+                    observer.observe(count.into(), &[KeyValue::new("state", state)]);
+                }
+            })
+            .build();
+    }
+
+    fn add_drain_left(&self) {
+        let context = self.context.clone();
+        self.meter
+            .f64_observable_gauge("chat.drain.left")
+            .with_unit("s")
+            .with_description("What is left of the drain window; 0 where the replica is not leaving.")
+            .with_callback(move |observer| {
+                if let Some(context) = context.upgrade() {
+                    observer.observe(context.drain.left().as_secs_f64(), &[]);
+                }
+            })
+            .build();
+    }
+}
