@@ -307,8 +307,8 @@ impl SharedCounts {
 mod tests {
     use super::*;
 
-    #[test]
-    fn who_has_been_quiet_is_forgotten() {
+    #[tokio::test]
+    async fn who_has_been_quiet_is_forgotten() {
         let second = NonZeroU32::new(50).map(Quota::per_second);
         let rate = Rate::new(50, second, Hits::of(Limit::Requests, &Metrics::default()));
         let held = || rate.limiter.as_ref().unwrap().len();
@@ -318,7 +318,7 @@ mod tests {
         assert_eq!(held(), 1000);
         // A key is quiet when its rate has made up for what it used: here after a fiftieth of a second.
         while held() > 0 {
-            std::thread::sleep(Duration::from_millis(5));
+            tokio::time::sleep(Duration::from_millis(5)).await;
             rate.forget_the_quiet();
         }
     }

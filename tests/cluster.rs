@@ -17,6 +17,7 @@ mod cluster {
     mod migrate;
     mod nonce;
     mod prefix;
+    mod ready;
     mod redis_away;
     mod resume;
     mod slow;

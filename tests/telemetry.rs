@@ -9,6 +9,8 @@ mod context;
 mod outage;
 #[path = "telemetry/secrets.rs"]
 mod secrets;
+#[path = "telemetry/tls.rs"]
+mod tls;
 
 use std::path::Path;
 

@@ -131,10 +131,12 @@ impl Server {
     }
 
     async fn accept(&self, listener: &TcpListener) -> io::Result<Option<(TcpStream, Connection)>> {
+        let (stream, peer) = listener.accept().await?;
+        // It waits for its place here, and all others in the backlog: a place held for nobody would make the replica
+        // overloaded one client too early.
         let Ok(permit) = self.connections.clone().acquire_owned().await else {
             return Ok(None);
         };
-        let (stream, peer) = listener.accept().await?;
         if let Err(e) = stream.set_nodelay(true) {
             tracing::debug!(error = %e, "a connection was gone before it began");
         }

@@ -53,22 +53,24 @@ impl Signal {
         let Some(path) = self.otlp(name).map(PathBuf::from) else {
             return Ok(None);
         };
-        let read = std::fs::read(&path).map_err(|e| {
-            TelemetryError::Certificate(format!("OTEL_EXPORTER_OTLP_{name}: {}: {e}", path.display()))
-        });
-        read.map(Some)
+        let unusable = |why: &str| {
+            let path = path.display();
+            TelemetryError::Certificate(format!("OTEL_EXPORTER_OTLP_{name}: {path}: {why}"))
+        };
+        let pem = std::fs::read(&path).map_err(|e| unusable(&e.to_string()))?;
+        match pem.starts_with(b"-----BEGIN ") || pem.windows(12).any(|part| part == b"\n-----BEGIN ") {
+            true => Ok(Some(pem)),
+            false => Err(unusable("no PEM")),
+        }
     }
 
     fn transport(self) -> Result<Transport, TelemetryError> {
         let authority = self.file("CERTIFICATE")?;
-        let client = match (self.file("CLIENT_CERTIFICATE")?, self.file("CLIENT_KEY")?) {
-            (Some(certificate), Some(key)) => Some((certificate, key)),
-            (None, None) => None,
-            _ => {
-                let both = "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and …_CLIENT_KEY go together";
-                return Err(TelemetryError::Certificate(both.to_owned()));
-            }
-        };
+        if self.otlp("CLIENT_CERTIFICATE").is_some() != self.otlp("CLIENT_KEY").is_some() {
+            let both = "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and …_CLIENT_KEY go together";
+            return Err(TelemetryError::Certificate(both.to_owned()));
+        }
+        let client = self.file("CLIENT_CERTIFICATE")?.zip(self.file("CLIENT_KEY")?);
         match self.otlp("PROTOCOL").as_deref() {
             Some("grpc") => {
                 let mut tls = ClientTlsConfig::new().with_enabled_roots();

@@ -125,6 +125,21 @@ async fn values_that_make_no_sense_are_refused() {
 }
 
 #[tokio::test]
+async fn an_exporter_that_cannot_be_is_refused() {
+    let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318");
+    for (name, value) in [
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/xml"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere/ca.pem"),
+    ] {
+        refused(&[], &[endpoint, (name, value)], &["OTEL_EXPORTER_OTLP", value]).await;
+    }
+    let lone = ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/dev/null");
+    refused(&[], &[endpoint, lone], &["CLIENT_CERTIFICATE", "CLIENT_KEY"]).await;
+    let empty = ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/dev/null");
+    refused(&[], &[endpoint, empty], &["PEM"]).await;
+}
+
+#[tokio::test]
 async fn an_address_that_is_taken_is_said() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("its address").to_string();
@@ -159,6 +174,7 @@ async fn help_lists_every_setting() {
         ("PASSWORD_MIN_BYTES", "1"),
         ("PASSWORD_WORKERS", ""),
         ("PASSWORD_QUEUE", "64"),
+        ("MAX_CONNECTIONS", "0"),
         ("HIDE_UNKNOWN_USERS", "false"),
         ("MESSAGE_MAX_BYTES", "4096"),
         ("RESUME_LIMIT", "10000"),

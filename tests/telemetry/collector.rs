@@ -5,12 +5,13 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
-use testkit::{free_port, until};
-use tokio::process::{Child, Command};
+use testkit::{Companion, free_port, until};
+use tokio::process::Command;
+
+use crate::tls::Authority;
 
 pub struct Collector {
-    _process: Child,
-    folder: tempfile::TempDir,
+    process: Companion,
     pub http: String,
     pub grpc: String,
 }
@@ -63,6 +64,17 @@ fn find(attributes: &Value, key: &str) -> Option<String> {
 impl Collector {
     /// `None`, with a line that says so, where it cannot be built; with `CI=true` that is a failure.
     pub async fn start() -> Option<Self> {
+        Self::start_with("http", "").await
+    }
+
+    /// With TLS: a certificate that `authority` has signed, and only for those who show one that it has signed too.
+    pub async fn start_with_tls(authority: &Authority) -> Option<Self> {
+        let [certificate, key, ca] = ["server.pem", "server.key", "ca.pem"].map(|name| authority.path(name));
+        let tls = format!(", tls: {{cert_file: '{certificate}', key_file: '{key}', client_ca_file: '{ca}'}}");
+        Self::start_with("https", &tls).await
+    }
+
+    async fn start_with(scheme: &str, tls: &str) -> Option<Self> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/collector");
         let built = Command::new(script)
             .stderr(Stdio::inherit())
@@ -79,31 +91,19 @@ impl Collector {
             return None;
         }
         let path = PathBuf::from(String::from_utf8(built.stdout).expect("a path").trim());
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = Companion::folder("collector");
         let (http, grpc) = (free_port(), free_port());
         let config = format!(
-            "receivers:\n  otlp:\n    protocols:\n      http: {{endpoint: '127.0.0.1:{http}'}}\n      grpc: {{endpoint: '127.0.0.1:{grpc}'}}\n\
-             exporters:\n  file: {{path: '{}', flush_interval: 50ms}}\n\
+            "receivers:\n  otlp:\n    protocols:\n      http: {{endpoint: '127.0.0.1:{http}'{tls}}}\n      grpc: {{endpoint: '127.0.0.1:{grpc}'{tls}}}\n\
+             exporters:\n  file: {{path: received.json, flush_interval: 50ms}}\n\
              service:\n  telemetry: {{metrics: {{level: none}}}}\n  pipelines:\n\
              \x20   traces: {{receivers: [otlp], exporters: [file]}}\n    metrics: {{receivers: [otlp], exporters: [file]}}\n",
-            folder.path().join("received.json").display()
         );
-        let file = folder.path().join("config.yaml");
-        std::fs::write(&file, config).expect("its configuration");
-        let log = std::fs::File::create(folder.path().join("log")).expect("its log");
-        let process = Command::new(path)
-            .arg("--config")
-            .arg(&file)
-            .stdout(Stdio::null())
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
-            .expect("the collector runs");
+        std::fs::write(folder.join("config.yaml"), &config).expect("its configuration");
         let this = Self {
-            _process: process,
-            folder,
-            http: format!("http://127.0.0.1:{http}"),
-            grpc: format!("http://127.0.0.1:{grpc}"),
+            process: Companion::start(&path, ["--config", "config.yaml"], folder),
+            http: format!("{scheme}://127.0.0.1:{http}"),
+            grpc: format!("{scheme}://127.0.0.1:{grpc}"),
         };
         until("the collector listens", Duration::from_secs(30), async || {
             tokio::net::TcpStream::connect(("127.0.0.1", http)).await.is_ok()
@@ -114,7 +114,7 @@ impl Collector {
     }
 
     fn received(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(self.folder.path().join("received.json")).unwrap_or_default();
+        let text = std::fs::read_to_string(self.process.path("received.json")).unwrap_or_default();
         // The last line may be half written.
         text.lines()
             .filter_map(|line| serde_json::from_str(line).ok())

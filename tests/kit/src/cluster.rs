@@ -141,7 +141,8 @@ impl Cluster {
         run("migrate".into(), command).await;
     }
 
-    fn launch_replica(&mut self, settings: &[(&str, &str)]) {
+    /// Adds a replica and does not wait; its index.
+    pub fn launch_replica(&mut self, settings: &[(&str, &str)]) -> usize {
         let (port, ops_port) = (free_port(), free_port());
         let mut environment = self.environment.clone();
         environment.insert("LISTEN_ADDR".into(), format!("127.0.0.1:{port}"));
@@ -154,12 +155,12 @@ impl Cluster {
         let replica = Replica::new(target, ops_port, self.bin.clone(), environment, log);
         replica.launch();
         self.replicas.push(replica);
+        self.replicas.len() - 1
     }
 
     /// Adds a replica with settings of its own and waits until it is ready; its index.
     pub async fn add_replica(&mut self, settings: &[(&str, &str)]) -> usize {
-        self.launch_replica(settings);
-        let index = self.replicas.len() - 1;
+        let index = self.launch_replica(settings);
         self.replicas[index].ready().await;
         index
     }

@@ -9,6 +9,7 @@
 
 mod client;
 mod cluster;
+mod companion;
 mod postgres;
 mod process;
 mod redis;
@@ -18,6 +19,7 @@ mod sql;
 
 pub use client::{Client, ConnectError, Ended, Event};
 pub use cluster::{Backend, Cluster, Options};
+pub use companion::Companion;
 pub use process::{free_port, until};
 pub use redis::RedisServer;
 pub use replica::{Account, Answer, Replica, Target};

@@ -220,16 +220,19 @@ impl Replica {
         Some(request.send().await.ok()?.status().as_u16())
     }
 
+    /// The text of a page of the operations port; empty when nobody answers.
+    pub async fn ops_text(&self, path: &str) -> String {
+        match self.target.http.get(self.ops_url() + path).send().await {
+            Ok(response) => response.text().await.unwrap_or_default(),
+            Err(_) => String::new(),
+        }
+    }
+
     /// The text of /metrics.
     pub async fn metrics(&self) -> String {
-        let response = self
-            .target
-            .http
-            .get(self.ops_url() + "/metrics")
-            .send()
-            .await
-            .expect("metrics");
-        response.text().await.expect("text")
+        let text = self.ops_text("/metrics").await;
+        assert!(!text.is_empty(), "no metrics\n{}", self.log_tail());
+        text
     }
 
     /// Forks the process without waiting until it is ready.
