@@ -5,6 +5,8 @@
 mod collector;
 #[path = "telemetry/context.rs"]
 mod context;
+#[path = "telemetry/others.rs"]
+mod others;
 #[path = "telemetry/outage.rs"]
 mod outage;
 #[path = "telemetry/secrets.rs"]

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use ipnet::IpNet;
+use opentelemetry::trace::{Status, TraceContextExt};
 use poem::PathPattern;
 use poem::middleware::CatchPanic;
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route, handler};
@@ -107,7 +108,6 @@ async fn answer(
         "request",
         otel.name = %method,
         otel.kind = "server",
-        otel.status_code = tracing::field::Empty,
         error.type = tracing::field::Empty,
         url.scheme = "http",
         http.request.method = %method,
@@ -142,13 +142,15 @@ async fn answer(
         poem::error::ResponseError::as_response(&refused)
     });
     if let Some(route) = response.data::<PathPattern>() {
-        span.record("http.route", &*route.0);
-        span.record("otel.name", format!("{method} {}", route.0));
+        // poem-openapi numbers what a path has to fill in; ours have the room alone.
+        let route = route.0.replace(":param0", "{room}");
+        span.record("http.route", &route);
+        span.context().span().update_name(format!("{method} {route}"));
     }
     let status = response.status();
     span.record("http.response.status_code", status.as_u16());
     if status.is_server_error() {
-        span.record("otel.status_code", "ERROR");
+        span.set_status(Status::error(""));
         span.record("error.type", status.as_str());
     }
     let headers = response.headers_mut();

@@ -165,6 +165,7 @@ impl Queue {
     pub(super) fn new(exporter: impl SpanExporter + 'static, losses: Losses) -> Self {
         let most = variable("OTEL_BSP_MAX_QUEUE_SIZE").and_then(|most| most.parse().ok());
         Self {
+            // Its own bound is the same, so that what passes ours fits.
             inner: BatchSpanProcessor::builder(Noted(exporter, losses.clone())).build(),
             most: most.unwrap_or(QUEUE),
             losses,
@@ -200,5 +201,79 @@ impl SpanProcessor for Queue {
 
     fn set_resource(&mut self, resource: &Resource) {
         self.inner.set_resource(resource);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::trace::{Tracer, TracerProvider};
+    use opentelemetry_sdk::error::OTelSdkError;
+    use opentelemetry_sdk::trace::SdkTracerProvider;
+
+    use super::*;
+
+    /// Takes nothing while the gate is held, and then every second batch.
+    #[derive(Debug, Clone, Default)]
+    struct Stuck {
+        gate: Arc<Mutex<()>>,
+        batches: Arc<AtomicUsize>,
+        taken: Arc<AtomicUsize>,
+    }
+
+    impl SpanExporter for Stuck {
+        async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+            drop(self.gate.lock());
+            match self.batches.fetch_add(1, Ordering::Relaxed) % 2 {
+                0 => Err(OTelSdkError::InternalFailure("not now".into())),
+                _ => {
+                    self.taken.fetch_add(batch.len(), Ordering::Relaxed);
+                    Ok(())
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_span_is_taken_or_counted_as_dropped_and_few_wait() {
+        const SPANS: usize = 10_000;
+        let (exporter, losses) = (Stuck::default(), Losses::default());
+        let provider = SdkTracerProvider::builder()
+            .with_span_processor(Queue::new(exporter.clone(), losses.clone()))
+            .build();
+        let gate = exporter.gate.lock();
+        for _ in 0..SPANS {
+            drop(provider.tracer("test").start("span"));
+        }
+        let waiting = losses.0.waiting.load(Ordering::Relaxed);
+        assert!(waiting <= QUEUE, "{waiting} spans wait");
+        let dropped = || losses.0.dropped_spans.load(Ordering::Relaxed) as usize;
+        assert!(dropped() >= SPANS - 2 * QUEUE, "only {} were dropped", dropped());
+        drop(gate);
+        assert!(provider.shutdown().is_ok());
+        let taken = exporter.taken.load(Ordering::Relaxed);
+        assert!(taken > 0);
+        assert_eq!(taken + dropped(), SPANS);
+        assert_eq!(losses.0.waiting.load(Ordering::Relaxed), 0);
+        assert!(losses.0.traces.count.load(Ordering::Relaxed) > 0);
+    }
+
+    #[test]
+    fn an_endpoint_that_goes_on_failing_is_told_once_and_so_is_its_return() {
+        let (losses, bad) = (Losses::default(), Err(OTelSdkError::AlreadyShutdown));
+        let line = || {
+            let line = losses.0.traces.line.lock();
+            (line.told, line.is_known)
+        };
+        losses.note(Signal::Traces, &bad);
+        let told = line();
+        assert!(told.0.is_some() && told.1);
+        losses.note(Signal::Traces, &bad);
+        assert_eq!(line(), told, "within the minute");
+        losses.note(Signal::Traces, &Ok(()));
+        losses.note(Signal::Traces, &bad);
+        // It flaps: neither its next failure nor its next return is news.
+        assert_eq!(line(), (told.0, false));
+        assert_eq!(losses.0.traces.count.load(Ordering::Relaxed), 3);
+        assert_eq!(losses.0.metrics.count.load(Ordering::Relaxed), 0);
     }
 }

@@ -154,6 +154,7 @@ async fn a_message_by_http_stands_below_its_request() {
         .find(|span| span.kind() == 2)
         .expect("a server's span");
     assert_eq!(request.parent(), "bbbbbbbbbbbbbbbb");
+    assert_eq!(request.name(), "POST /api/v1/rooms/{room}/messages");
     assert_eq!(request.attribute("http.request.method").as_deref(), Some("POST"));
     assert!(request.attribute("http.route").is_some());
     assert!(request.attribute("http.response.status_code").is_some());

@@ -1,0 +1,69 @@
+//! What is traced beside messages: resumes that were served, holes that were repaired, and what the database did.
+
+use std::time::Duration;
+
+use serde_json::json;
+use testkit::Client;
+
+use crate::collector::{Collector, Span};
+use crate::replicas;
+
+/// The spans of that name, once there is one that fits.
+async fn found(collector: &Collector, name: &str, fits: impl Fn(&Span) -> bool) -> Span {
+    let find = || (collector.spans().into_iter()).find(|span| span.name() == name && fits(span));
+    testkit::until(name, Duration::from_secs(30), async || find().is_some()).await;
+    find().expect("it was there")
+}
+
+fn says(span: &Span, key: &str, value: &str) -> bool {
+    span.attribute(key).as_deref() == Some(value)
+}
+
+#[tokio::test]
+async fn a_resume_and_a_repair_are_spans() {
+    let Some(collector) = Collector::start().await else {
+        return;
+    };
+    let cluster = replicas(&[
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.http.as_str()),
+        ("OTEL_BSP_SCHEDULE_DELAY", "100"),
+        ("HEAD_CHECK_MS", "200"),
+    ])
+    .await;
+    let (here, there) = (cluster.replica(0), cluster.replica(1));
+    let ann = here.account("ann").await;
+    let mut sender = Client::connect(here, "hall", Some(&ann.token), "").await.unwrap();
+    for n in 1..=3 {
+        sender.say("hello", &n.to_string()).await;
+    }
+
+    let mut reader = Client::connect(there, "hall", None, "after=1").await.unwrap();
+    let resume = found(&collector, "join room", |span| {
+        span.instance == "two" && says(span, "chat.resume.behind", "2")
+    })
+    .await;
+    assert!(says(&resume, "chat.resume.recovered", "true"), "{resume:#?}");
+    assert!(says(&resume, "messaging.destination.name", "hall"), "{resume:#?}");
+    let request = found(&collector, "GET /api/v1/rooms/{room}/messages/ws", |span| {
+        span.id() == resume.parent()
+    })
+    .await;
+    assert!(says(&request, "http.response.status_code", "101"), "{request:#?}");
+    let query = found(&collector, "SELECT messages", |span| span.parent() == resume.id()).await;
+    assert_eq!(query.kind(), 3, "a client of the database");
+    assert!(says(&query, "db.system.name", "postgresql"), "{query:#?}");
+
+    // Redis is away: what is said here is a hole there, until the head check finds it.
+    cluster.redis().stop();
+    let path = "/api/v1/rooms/hall/messages";
+    here.post(path, Some(&ann.token), &json!({"text": "unheard"}))
+        .await;
+    reader.next_where(|event| event["text"] == "unheard").await;
+    let repair = found(&collector, "repair hole", |span| {
+        span.instance == "two" && says(span, "chat.repaired", "1")
+    })
+    .await;
+    assert!(says(&repair, "chat.hole.after", "3"), "{repair:#?}");
+    assert!(says(&repair, "chat.hole.upto", "4"), "{repair:#?}");
+    assert!(says(&repair, "messaging.destination.name", "hall"), "{repair:#?}");
+}
