@@ -142,6 +142,14 @@ async fn embedded_exports_a_part_of_the_table_and_nothing_of_a_relay() {
     let table = papers::table();
     let (metrics, _) = exported(&cluster.replica(0).metrics().await);
     assert!(metrics.contains_key("chat_password_duration_seconds"));
+    // SQLite has one connection, which nobody uses for long here.
+    testkit::until("the connection is idle", PATIENCE, async || {
+        let text = cluster.replica(0).metrics().await;
+        ["{state=\"idle\"} 1", "{state=\"used\"} 0", "_limit 1"]
+            .iter()
+            .all(|part| text.contains(&format!("chat_store_connections{part}\n")))
+    })
+    .await;
     for (name, metric) in metrics {
         assert_eq!(Some(&metric), table.get(&name), "{name}");
         assert!(!name.starts_with("chat_relay_"), "{name} in embedded mode");

@@ -173,7 +173,12 @@ async fn follow_one_message(collector: &Collector, endpoint: &str, protocol: &st
             .attribute("chat.since_commit_ms")
             .expect("it says since when");
         let since: f64 = since.parse().unwrap();
-        assert!(since > 0.0 && since < 10_000.0, "{since} ms");
+        // All of them go by the clock of this machine; the span begins a little after the time was taken.
+        let from_commit = (delivery.nanos("startTimeUnixNano") - commit.nanos("endTimeUnixNano")) / 1e6;
+        assert!(
+            since > 0.0 && since <= from_commit + 0.01,
+            "{since} of {from_commit} ms"
+        );
     }
     assert_eq!(spans.len(), 7, "and nothing else: {spans:#?}");
     Collector::keep(&spans);

@@ -46,6 +46,12 @@ impl Span {
         self.json["kind"].as_u64().unwrap_or_default()
     }
 
+    /// A time of it, such as `startTimeUnixNano`.
+    pub fn nanos(&self, field: &str) -> f64 {
+        let nanos = self.json[field].as_str().and_then(|nanos| nanos.parse().ok());
+        nanos.expect("a time")
+    }
+
     /// An attribute's value as text.
     pub fn attribute(&self, key: &str) -> Option<String> {
         find(&self.json["attributes"], key)

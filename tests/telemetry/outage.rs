@@ -58,8 +58,9 @@ async fn talk_without(endpoint: &str, protocol: &str) {
         let left = tokio::time::timeout(DEADLINE.saturating_sub(began.elapsed()), replica.wait()).await;
         assert_eq!(left.expect("within the deadline").code(), Some(0));
     }
-    let lines = one.log().lines().count();
-    assert!(lines < 20, "{lines} lines for one outage:\n{}", one.log_tail());
+    let (lines, log) = (one.log().lines().count(), one.log_tail());
+    assert!(lines < 20, "{lines} lines for one outage:\n{log}");
+    assert!(!one.log().contains("opentelemetry-otlp"), "told twice:\n{log}");
 }
 
 #[tokio::test]
