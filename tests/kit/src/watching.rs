@@ -3,13 +3,14 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::Duration,
 };
 
 use serde_json::{Value, json};
 
-use crate::process::{START_LIMIT, bound_to_us, free_port, scratch, serial, spawn, tail, until};
+use crate::companion::Companion;
+use crate::process::{START_LIMIT, free_port, until};
 
 /// Says that a test is skipped for want of something; with `CI=true` that is a failure.
 pub fn skipped(why: &str) {
@@ -31,11 +32,11 @@ pub async fn collector_binary() -> Option<PathBuf> {
     ))
 }
 
-/// A Prometheus of its own that scrapes and evaluates rules every second. Dropped, it ends.
+/// A Prometheus of its own that scrapes and evaluates rules every second.
 pub struct Prometheus {
     port: u16,
     http: reqwest::Client,
-    child: Child,
+    process: Companion,
 }
 
 impl Prometheus {
@@ -47,8 +48,7 @@ impl Prometheus {
             skipped("Prometheus is not installed");
             return None;
         }
-        let folder = scratch().join(format!("prometheus-{}", serial()));
-        fs::create_dir(&folder).expect("a folder for Prometheus");
+        let folder = Companion::folder("prometheus");
         // JSON is YAML.
         let config = json!({
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
@@ -57,19 +57,12 @@ impl Prometheus {
         });
         fs::write(folder.join("prometheus.yml"), config.to_string()).expect("its configuration");
         let port = free_port();
-        let mut command = bound_to_us(Path::new("prometheus"), "KILL");
-        command
-            .arg(format!(
-                "--config.file={}",
-                folder.join("prometheus.yml").display()
-            ))
-            .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"));
-        let log = fs::File::create(folder.join("log")).expect("a log file");
-        command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a handle"))
-            .stderr(log);
+        let listen = format!("--web.listen-address=127.0.0.1:{port}");
+        let args = [
+            "--config.file=prometheus.yml",
+            "--storage.tsdb.path=data",
+            &listen,
+        ];
         let this = Self {
             port,
             http: reqwest::Client::builder()
@@ -77,15 +70,10 @@ impl Prometheus {
                 .timeout(Duration::from_secs(10))
                 .build()
                 .expect("a client"),
-            child: spawn(command).expect("prometheus starts"),
+            process: Companion::start(Path::new("prometheus"), args, folder),
         };
         let ready = async || this.get("/-/ready").await.is_ok_and(|status| status == 200);
-        until(
-            &format!("Prometheus is ready\n{}", tail(&folder.join("log"))),
-            START_LIMIT,
-            ready,
-        )
-        .await;
+        until("Prometheus is ready", START_LIMIT, ready).await;
         Some(this)
     }
 
@@ -112,7 +100,8 @@ impl Prometheus {
 
 impl Drop for Prometheus {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("{}", self.process.log_tail());
+        }
     }
 }
