@@ -1,4 +1,4 @@
-"""What the chart, the composition and the image set is what `chat-gateway --help` lists."""
+"""What the chart and the image set is what `chat-gateway --help` lists."""
 
 import json
 import re
@@ -8,7 +8,7 @@ import yaml
 
 import readme
 from render import CHART, ROOT, pods, render, settings_in_help
-from test_manifests import AFTER_THE_DRAIN, EVERYTHING, FILES, MATRIX
+from test_manifests import EVERYTHING, FILES, MATRIX
 
 # The chart decides these; `settings` has all others.
 OF_THE_CHART = {
@@ -48,24 +48,6 @@ class Settings(unittest.TestCase):
         values = yaml.safe_load((CHART / "values.yaml").read_text())
         compare(values, schema, ())
         self.assertEqual(set(values), set(keys(schema)) - {"global"})
-
-    def test_every_variable_of_the_composition_is_a_setting(self):
-        services = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["services"]
-        ours = {name: service for name, service in services.items() if service["image"] == "chat-gateway"}
-        self.assertEqual(set(ours), {"migrate", "replica-1", "replica-2", "replica-3"})
-        for name, service in ours.items():
-            self.assertLessEqual(set(service["environment"]), set(settings_in_help()), name)
-            if name != "migrate":
-                grace = int(service["stop_grace_period"].removesuffix("s"))
-                self.assertGreaterEqual(grace, int(service["environment"]["DRAIN_SECONDS"]) + AFTER_THE_DRAIN, name)
-
-    def test_haproxy_gets_every_variable_that_it_reads(self):
-        config = (ROOT / "deploy" / "haproxy.cfg").read_text()
-        read = set(re.findall(r"\$\{(\w+)\}", config))
-        compose = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())
-        self.assertEqual(set(compose["services"]["haproxy"]["environment"]), read)
-        tunnel = int(re.search(r"timeout tunnel +(\d+)s", config)[1])
-        self.assertGreater(tunnel, int(settings_in_help()["IDLE_SECONDS"]))
 
     def test_every_variable_of_the_image_is_a_setting(self):
         lines = re.findall(r"^ENV (.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)

@@ -1,12 +1,9 @@
 //! A real OpenTelemetry Collector, and what it has received.
 
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
 use testkit::{Companion, free_port, until};
-use tokio::process::Command;
 
 use crate::tls::Authority;
 
@@ -81,22 +78,7 @@ impl Collector {
     }
 
     async fn start_with(scheme: &str, tls: &str) -> Option<Self> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/collector");
-        let built = Command::new(script)
-            .stderr(Stdio::inherit())
-            .output()
-            .await
-            .expect("tests/collector runs");
-        if !built.status.success() {
-            assert_ne!(
-                std::env::var("CI").as_deref(),
-                Ok("true"),
-                "the collector could not be built"
-            );
-            println!("SKIPPED: the collector could not be built");
-            return None;
-        }
-        let path = PathBuf::from(String::from_utf8(built.stdout).expect("a path").trim());
+        let path = testkit::collector_binary().await?;
         let folder = Companion::folder("collector");
         let (http, grpc) = (free_port(), free_port());
         let config = format!(

@@ -16,6 +16,7 @@ mod redis;
 mod replica;
 mod resuming;
 mod sql;
+mod watching;
 
 pub use client::{Client, ConnectError, Ended, Event};
 pub use cluster::{Backend, Cluster, Options};
@@ -25,3 +26,4 @@ pub use redis::RedisServer;
 pub use replica::{Account, Answer, Replica, Target};
 pub use resuming::{ResumingClient, Seen};
 pub use sql::SqlSession;
+pub use watching::{Prometheus, collector_binary, skipped};
