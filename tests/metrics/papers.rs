@@ -106,7 +106,7 @@ pub fn dashboard() -> Vec<String> {
         }
     }
     assert!(
-        (12..=40).contains(&queries.len()),
+        (12..=80).contains(&queries.len()),
         "{} queries in the dashboard",
         queries.len()
     );
