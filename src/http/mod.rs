@@ -136,14 +136,18 @@ async fn answer(
             .map(IntoResponse::into_response),
         Err(exceeded) => Err(ApiError::from(exceeded).into()),
     };
+    let route = match &result {
+        Ok(response) => response.data::<PathPattern>(),
+        Err(e) => e.data::<PathPattern>(),
+    }
+    // poem-openapi numbers what a path has to fill in; ours have the room alone.
+    .map(|route| route.0.replace(":param0", "{room}"));
     let mut response = result.unwrap_or_else(|e| {
         let refused = ApiError::of(e, &path);
         gateway.context.metrics.refused(refused.kind);
         poem::error::ResponseError::as_response(&refused)
     });
-    if let Some(route) = response.data::<PathPattern>() {
-        // poem-openapi numbers what a path has to fill in; ours have the room alone.
-        let route = route.0.replace(":param0", "{room}");
+    if let Some(route) = route {
         span.record("http.route", &route);
         span.context().span().update_name(format!("{method} {route}"));
     }

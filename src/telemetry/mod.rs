@@ -78,7 +78,7 @@ impl Telemetry {
             .with_ansi(std::io::stderr().is_terminal());
         let lines = match format {
             LogFormat::Pretty => lines.boxed(),
-            LogFormat::Json => lines.json().flatten_event(true).boxed(),
+            LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
         };
         tracing_subscriber::registry()
             .with(lines.with_filter(EnvFilter::try_new(filter)?.and(filter_fn(is_ours(filter)))))

@@ -6,7 +6,7 @@ use serde_json::json;
 use testkit::Client;
 
 use crate::collector::{Collector, Span};
-use crate::replicas;
+use crate::{PARENT, TRACE, replicas};
 
 /// The spans of that name, once there is one that fits.
 async fn found(collector: &Collector, name: &str, fits: impl Fn(&Span) -> bool) -> Span {
@@ -66,4 +66,40 @@ async fn a_resume_and_a_repair_are_spans() {
     assert!(says(&repair, "chat.hole.after", "3"), "{repair:#?}");
     assert!(says(&repair, "chat.hole.upto", "4"), "{repair:#?}");
     assert!(says(&repair, "messaging.destination.name", "hall"), "{repair:#?}");
+}
+
+#[tokio::test]
+async fn a_line_of_the_log_says_whose_trace_it_belongs_to() {
+    let Some(collector) = Collector::start().await else {
+        return;
+    };
+    let cluster = replicas(&[
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.http.as_str()),
+        ("OTEL_BSP_SCHEDULE_DELAY", "100"),
+        ("LOG_FORMAT", "json"),
+    ])
+    .await;
+    let to = cluster.replica(0);
+    cluster.sql("ALTER TABLE accounts RENAME TO elsewhere").await;
+    let answer = reqwest::Client::builder()
+        .no_proxy()
+        .build()
+        .unwrap()
+        .post(format!("{}/api/v1/login", to.base_url()))
+        .header("traceparent", format!("00-{TRACE}-{PARENT}-01"))
+        .json(&json!({"username": "ann", "secret": "correct horse"}))
+        .send()
+        .await
+        .unwrap();
+    assert!(answer.status().is_server_error(), "{}", answer.status());
+    let log = to.log();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains(TRACE)).collect();
+    let [line] = lines.as_slice() else {
+        panic!("one line for one happening: {lines:#?}");
+    };
+    let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+    assert_eq!(line["level"], "ERROR");
+    assert_eq!(line["spans"][0]["trace_id"], TRACE);
+    let request = found(&collector, "POST /api/v1/login", |span| span.trace() == TRACE).await;
+    assert_eq!(request.json["status"]["code"], 2, "an error: {request:#?}");
 }
