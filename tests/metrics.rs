@@ -90,15 +90,7 @@ fn counted(text: &str) -> BTreeMap<String, f64> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_table_is_what_a_replica_exports_and_no_label_is_a_room_or_a_user() {
     let nowhere = format!("http://127.0.0.1:{}", testkit::free_port());
-    let settings = [
-        ("WARM_LOG_MESSAGES", "1"),
-        ("RESUME_LIMIT", "2"),
-        ("HEAD_CHECK_MS", "100"),
-        ("LIMIT_LOGINS_PER_MINUTE", "1"),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", nowhere.as_str()),
-        ("OTEL_BSP_SCHEDULE_DELAY", "100"),
-        ("OTEL_METRIC_EXPORT_INTERVAL", "200"),
-    ];
+    let settings = metrics::provoke::settings("1", &nowhere);
     let cluster = Cluster::start(binary(), Backend::Clustered, 2, &settings).await;
     let table = papers::table();
     assert!(table.len() > 25, "the table's format has changed");

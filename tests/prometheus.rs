@@ -143,17 +143,8 @@ fn rules_file() -> std::path::PathBuf {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_panel_and_every_rule_has_data_under_load() {
     let nowhere = format!("http://127.0.0.1:{}", testkit::free_port());
-    // As `provoke` wants them, which logs in once and is refused then; the load logs in once before. A collector that is not
-    // there fails every export.
-    let settings = [
-        ("WARM_LOG_MESSAGES", "1"),
-        ("RESUME_LIMIT", "2"),
-        ("HEAD_CHECK_MS", "100"),
-        ("LIMIT_LOGINS_PER_MINUTE", "2"),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", nowhere.as_str()),
-        ("OTEL_BSP_SCHEDULE_DELAY", "100"),
-        ("OTEL_METRIC_EXPORT_INTERVAL", "200"),
-    ];
+    // The load logs in once, too.
+    let settings = provoke::settings("2", &nowhere);
     let bin = Path::new(env!("CARGO_BIN_EXE_chat-gateway"));
     let cluster = Cluster::start(bin, Backend::Clustered, REPLICAS, &settings).await;
     let targets: Vec<String> = (cluster.replicas().iter())

@@ -27,6 +27,22 @@ Then `helm test chat` signs up, sends a message and reads it back. Kubernetes 1.
 - A Job brings the schema up to date before each install and upgrade; a replica refuses an older one.
 - Every pod meets the "restricted" Pod Security Standard and has no token of Kubernetes.
 - Values that do not fit together, and unknown ones, end the render with a sentence.
+- Postgres by TLS: `database.tls.ca` names a Secret or ConfigMap with its authority, and is verified in full. Redis by TLS: a URL
+  that begins with `rediss://`.
+
+To watch it with the Prometheus operator, as in kube-prometheus-stack, its selectors' labels given:
+
+    serviceMonitor: { enabled: true, labels: { release: kube-prometheus-stack } }
+    prometheusRule: { enabled: true, labels: { release: kube-prometheus-stack } }
+    dashboard: { enabled: true }
+
+To scale by sessions, `autoscaling.sessions` wants an adapter that serves the metric; prometheus-adapter's rule for it:
+
+    rules:
+      custom:
+        - seriesQuery: chat_sessions{namespace!="",pod!=""}
+          resources: { overrides: { namespace: { resource: namespace }, pod: { resource: pod } } }
+          metricsQuery: sum by (<<.GroupBy>>) (<<.Series>>{<<.LabelMatchers>>})
 
 ## Values
 

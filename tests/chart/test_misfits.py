@@ -2,7 +2,21 @@
 
 import unittest
 
+from matrix import INLINE
 from render import CLUSTERED, RenderError, merge, render
+
+AUTHORITY = {"database": {"tls": {"ca": {"secretName": "a"}}}}
+
+
+def otlp(**values):
+    """A collector, and more of its values."""
+    return {"otlp": {"endpoint": "http://collector:4318", **values}}
+
+
+def policy(part, url):
+    """A server at this URL, behind a policy."""
+    return merge(INLINE, {part: {"url": url}, "networkPolicy": {"enabled": True}})
+
 
 MISFITS = [
     ({"database": {"url": "postgres://db/chat"}}, "database is set but redis is not"),
@@ -19,6 +33,25 @@ MISFITS = [
     ({"settings": {"IDLE_SECONDS": 20}}, "settings.IDLE_SECONDS (20) has to be longer than settings.PING_SECONDS (25)"),
     ({"ingress": {"enabled": True}}, "set ingress.hosts"),
     ({"httpRoute": {"enabled": True}}, "set httpRoute.parentRefs"),
+    ({"database": {"tls": {"mode": "require"}}}, "database.tls is set, but no database"),
+    (merge(CLUSTERED, AUTHORITY, {"database": {"tls": {"mode": "prefer"}}}), "is not looked at with database.tls.mode prefer"),
+    (merge(INLINE, AUTHORITY, {"database": {"url": "postgres://d/c?sslmode=require"}}), "says how TLS is done, and so does"),
+    (merge(CLUSTERED, AUTHORITY, {"database": {"tls": {"ca": {"configMapName": "b"}}}}), "database.tls.ca is given by secretName"),
+    (otlp(tls={"ca": {"secretName": "a", "configMapName": "b"}}), "otlp.tls.ca is given by secretName and by configMapName"),
+    (otlp(tls={"ca": {"secretName": "a"}}), "otlp.tls is set, but otlp.endpoint is not https://"),
+    (otlp(endpoint="", tls={"clientSecretName": "a"}), "nothing is sent: set otlp.endpoint"),
+    (otlp(endpoint="", headers={"secretName": "a"}), "nothing is sent: set otlp.endpoint"),
+    (otlp(traces=False, metrics=False), "otlp sends neither traces nor metrics"),
+    (merge(otlp(traces=False), {"serviceMonitor": {"enabled": True}}), "otlp sends neither traces nor metrics"),
+    (policy("database", "postgres://u:p@db:6432/chat"), "database.url has port 6432, but networkPolicy.databasePort is 5432"),
+    (policy("redis", "rediss://:p@r:6380"), "redis.url has port 6380, but networkPolicy.redisPort is 6379"),
+    (
+        merge(CLUSTERED, {"autoscaling": {"enabled": True, "sessions": 500}, "settings": {"MAX_CONNECTIONS": 500}}),
+        "autoscaling.sessions has to be less than settings.MAX_CONNECTIONS (500)",
+    ),
+    ({"extraEnv": [{"name": "DRAIN_SECONDS", "value": "600"}]}, "extraEnv sets DRAIN_SECONDS, which the chart sets"),
+    ({"extraEnv": [{"name": "DATABASE_URL", "value": "postgres://d"}]}, "extraEnv sets DATABASE_URL, which the chart sets"),
+    (merge(otlp(), {"extraEnv": [{"name": "OTEL_TRACES_SAMPLER", "value": "a"}]}), "extraEnv sets OTEL_TRACES_SAMPLER"),
     # The schema's.
     ({"replicaCount": 3}, "additional properties 'replicaCount' not allowed"),
     ({"settings": {"LIMIT_MESSAGES": 3}}, "additional properties 'LIMIT_MESSAGES' not allowed"),
@@ -29,6 +62,8 @@ MISFITS = [
     ({"otlp": {"endpoint": "collector:4318"}}, "/otlp/endpoint"),
     ({"otlp": {"sampleRatio": 2}}, "/otlp/sampleRatio"),
     ({"replicas": 0}, "/replicas"),
+    ({"otlp": {"tls": {"caSecret": "a"}}}, "additional properties 'caSecret' not allowed"),
+    (merge(CLUSTERED, {"database": {"tls": {"mode": "verify"}}}), "/database/tls/mode"),
     ({"podDisruptionBudget": {"maxUnavailable": 0}}, "/podDisruptionBudget/maxUnavailable"),
 ]
 

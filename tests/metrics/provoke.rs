@@ -6,7 +6,21 @@ use tokio::process::Command;
 
 use crate::{ROOM, USER};
 
-/// Wants two replicas that keep one message of a room in memory and refuse to resume over more than two.
+/// Replicas that keep one message of a room in memory, refuse to resume over more than two, let so many people log in, and
+/// have a collector that is not there.
+pub fn settings<'a>(logins: &'a str, nowhere: &'a str) -> [(&'a str, &'a str); 7] {
+    [
+        ("WARM_LOG_MESSAGES", "1"),
+        ("RESUME_LIMIT", "2"),
+        ("HEAD_CHECK_MS", "100"),
+        ("LIMIT_LOGINS_PER_MINUTE", logins),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", nowhere),
+        ("OTEL_BSP_SCHEDULE_DELAY", "100"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "200"),
+    ]
+}
+
+/// Wants two replicas with these settings, and logs in once.
 pub async fn everything(cluster: &Cluster) {
     let (here, there) = (cluster.replica(0), cluster.replica(1));
     let user = here.account(USER).await;

@@ -44,10 +44,63 @@
 {{- if le $idle $ping -}}
 {{- fail (printf "settings.IDLE_SECONDS (%d) has to be longer than settings.PING_SECONDS (%d)" $idle $ping) -}}
 {{- end -}}
+{{- range $part, $ca := dict "database" $v.database.tls.ca "otlp" $v.otlp.tls.ca -}}
+{{- if and $ca.secretName $ca.configMapName -}}
+{{- fail (printf "%s.tls.ca is given by secretName and by configMapName: one of them" $part) -}}
+{{- end -}}
+{{- end -}}
+{{- $ca := include "chat.databaseCa" . -}}
+{{- $mode := $v.database.tls.mode -}}
+{{- if and (or $ca $mode) (not $database) -}}
+{{- fail "database.tls is set, but no database: an embedded replica has none to connect to" -}}
+{{- end -}}
+{{- if and (or $ca $mode) (regexMatch "[?&](sslmode|sslrootcert|ssl-mode|ssl-root-cert|ssl-ca)=" $v.database.url) -}}
+{{- fail "database.url says how TLS is done, and so does database.tls: leave it to one of them" -}}
+{{- end -}}
+{{- if and $ca $mode (not (hasPrefix "verify-" $mode)) -}}
+{{- fail (printf "database.tls.ca is not looked at with database.tls.mode %s: set verify-full, or no mode" $mode) -}}
+{{- end -}}
+{{- $otlp := $v.otlp -}}
+{{- $otlpTls := or $otlp.tls.clientSecretName (include "chat.otlpCa" .) -}}
+{{- if and (or $otlpTls $otlp.headers.secretName) (not $otlp.endpoint) -}}
+{{- fail "otlp.tls or otlp.headers is set, but nothing is sent: set otlp.endpoint" -}}
+{{- end -}}
+{{- if and $otlpTls (not (hasPrefix "https:" $otlp.endpoint)) -}}
+{{- fail "otlp.tls is set, but otlp.endpoint is not https://" -}}
+{{- end -}}
+{{- if and $otlp.endpoint (not $otlp.traces) (not (include "chat.otlpMetrics" .)) -}}
+{{- fail "otlp sends neither traces nor metrics: unset otlp.endpoint, or set otlp.traces or otlp.metrics" -}}
+{{- end -}}
+{{- $max := $v.settings.MAX_CONNECTIONS | default 0 | int64 -}}
+{{- if and $v.autoscaling.enabled $v.autoscaling.sessions $max (ge ($v.autoscaling.sessions | default 0 | int64) $max) -}}
+{{- fail (printf "autoscaling.sessions has to be less than settings.MAX_CONNECTIONS (%d), at which a replica is overloaded" $max) -}}
+{{- end -}}
+{{- if $v.networkPolicy.enabled -}}
+{{- include "chat.checkPort" (dict "name" "database" "url" $v.database.url "default" "5432" "allowed" $v.networkPolicy.databasePort) -}}
+{{- include "chat.checkPort" (dict "name" "redis" "url" $v.redis.url "default" "6379" "allowed" $v.networkPolicy.redisPort) -}}
+{{- end -}}
+{{- $taken := list "DATABASE_URL" "REDIS_URL" "JWT_SECRET" "DATA_DIR" -}}
+{{- range include "chat.ownEnv" . | fromYamlArray -}}{{- $taken = append $taken .name -}}{{- end -}}
+{{- range $v.extraEnv -}}
+{{- if has .name $taken -}}
+{{- fail (printf "extraEnv sets %s, which the chart sets: there is a value for it" .name) -}}
+{{- end -}}
+{{- end -}}
 {{- if and $v.ingress.enabled (not $v.ingress.hosts) -}}
 {{- fail "ingress is on without a host: set ingress.hosts" -}}
 {{- end -}}
 {{- if and $v.httpRoute.enabled (not $v.httpRoute.parentRefs) -}}
 {{- fail "httpRoute is on without a Gateway: set httpRoute.parentRefs" -}}
+{{- end -}}
+{{- end }}
+
+{{/* The port of a URL that the chart is given has to be the one that the NetworkPolicy lets through. */}}
+{{- define "chat.checkPort" -}}
+{{- if .url -}}
+{{- $host := .url | regexFind "^[a-z]+://[^/?]*" | regexFind "[^@/]*$" -}}
+{{- $port := regexFind ":[0-9]+$" $host | trimPrefix ":" | default .default -}}
+{{- if ne $port (toString .allowed) -}}
+{{- fail (printf "%s.url has port %s, but networkPolicy.%sPort is %v: set it too" .name $port .name .allowed) -}}
+{{- end -}}
 {{- end -}}
 {{- end }}

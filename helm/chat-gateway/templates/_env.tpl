@@ -1,5 +1,12 @@
 {{/* The settings of the binary. Numbers go through int64: Helm reads them as floats, and 1048576 would be 1.048576e+06. */}}
 {{- define "chat.env" -}}
+{{ include "chat.ownEnv" . }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "chat.ownEnv" -}}
 {{- $name := include "chat.fullname" . -}}
 - name: LISTEN_ADDR
   value: 0.0.0.0:8080
@@ -12,11 +19,14 @@
   {{- include "chat.secretRef" (dict "part" .Values.database "own" $name "key" "DATABASE_URL") | nindent 2 }}
 - name: REDIS_URL
   {{- include "chat.secretRef" (dict "part" .Values.redis "own" $name "key" "REDIS_URL") | nindent 2 }}
-- name: JWT_SECRET
-  {{- include "chat.secretRef" (dict "part" .Values.tokens "own" $name "key" "JWT_SECRET") | nindent 2 }}
+{{- include "chat.databaseTls" . }}
 {{- else }}
 - name: DATA_DIR
   value: /data
+{{- end }}
+{{- if or .Values.tokens.secret .Values.tokens.existingSecret.name }}
+- name: JWT_SECRET
+  {{- include "chat.secretRef" (dict "part" .Values.tokens "own" $name "key" "JWT_SECRET") | nindent 2 }}
 {{- end }}
 {{- range $key, $value := .Values.settings }}
 {{- if not (kindIs "invalid" $value) }}
@@ -31,22 +41,19 @@
 {{- end }}
 {{- end }}
 {{- if .Values.otlp.endpoint }}
-- name: OTEL_EXPORTER_OTLP_ENDPOINT
-  value: {{ .Values.otlp.endpoint | quote }}
-- name: OTEL_EXPORTER_OTLP_PROTOCOL
-  value: {{ .Values.otlp.protocol }}
-- name: OTEL_TRACES_SAMPLER
-  value: parentbased_traceidratio
-- name: OTEL_TRACES_SAMPLER_ARG
-  value: {{ .Values.otlp.sampleRatio | toString | quote }}
-- name: K8S_POD_NAME
-  valueFrom: { fieldRef: { fieldPath: metadata.name } }
-- name: K8S_NODE_NAME
-  valueFrom: { fieldRef: { fieldPath: spec.nodeName } }
-- name: OTEL_RESOURCE_ATTRIBUTES
-  value: service.version={{ .Values.image.tag | default .Chart.AppVersion }},service.instance.id=$(K8S_POD_NAME),k8s.namespace.name={{ .Release.Namespace }},k8s.pod.name=$(K8S_POD_NAME),k8s.node.name=$(K8S_NODE_NAME)
+{{ include "chat.otlpEnv" . }}
 {{- end }}
-{{- with .Values.extraEnv }}
-{{ toYaml . }}
+{{- end }}
+
+{{/* The standard variables of libpq. A certificate authority that is given is there to be verified against. */}}
+{{- define "chat.databaseTls" -}}
+{{- $ca := include "chat.databaseCa" . -}}
+{{- with .Values.database.tls.mode | default (ternary "verify-full" "" (eq $ca "true")) }}
+- name: PGSSLMODE
+  value: {{ . }}
+{{- end }}
+{{- if $ca }}
+- name: PGSSLROOTCERT
+  value: /etc/chat-gateway/database-ca/ca.crt
 {{- end }}
 {{- end }}

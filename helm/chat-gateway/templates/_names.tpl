@@ -14,6 +14,12 @@
 {{- end -}}
 {{- end }}
 
+{{/* What Prometheus calls the release. */}}
+{{- define "chat.job" -}}
+{{- $name := include "chat.fullname" . -}}
+{{ ternary $name (printf "%s-chat-gateway" $name) (contains "chat-gateway" $name) }}
+{{- end }}
+
 {{- define "chat.serviceAccountName" -}}
 {{ .Values.serviceAccount.name | default (ternary (include "chat.fullname" .) "default" .Values.serviceAccount.create) }}
 {{- end }}

@@ -1,0 +1,78 @@
+"""The values that the chart is rendered with: a matrix of its options, and the files that come with it."""
+
+from render import CLUSTERED, merge
+
+INLINE = {
+    "database": {"url": "postgres://u:p@db/chat"},
+    "redis": {"url": "redis://r"},
+    "tokens": {"secret": "0123456789abcdef0123456789abcdef"},
+}
+EVERYTHING = {
+    "settings": {"TRUSTED_PROXIES": ["10.0.0.0/8", "::1"], "WARM_LOG_BYTES": 1048576, "HIDE_UNKNOWN_USERS": False},
+    "imagePullSecrets": [{"name": "registry"}],
+    "ingress": {"enabled": True, "className": "nginx", "hosts": ["a.example", "b.example"], "annotations": {"x": "y"}},
+    "httpRoute": {"enabled": True, "parentRefs": [{"name": "gw"}], "hostnames": ["a.example"]},
+    "autoscaling": {"enabled": True, "sessions": 5000000},
+    "networkPolicy": {
+        "enabled": True,
+        "clients": [{"podSelector": {}}],
+        "operators": [{"podSelector": {}}],
+        "servers": [{"ipBlock": {"cidr": "10.1.0.0/16"}}],
+        "collectors": [{"namespaceSelector": {}}],
+        "extraEgress": [{"ports": [{"protocol": "TCP", "port": 9999}]}],
+    },
+    "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+    "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
+    "dashboard": {"enabled": True, "annotations": {"grafana_folder": "Chat"}},
+    "serviceAccount": {"annotations": {"a": "b"}},
+    "service": {"annotations": {"a": "b"}, "type": "LoadBalancer"},
+    "priorityClassName": "high",
+    "nodeSelector": {"a": "b"},
+    "tolerations": [{"key": "a", "operator": "Exists"}],
+    "affinity": {"nodeAffinity": {}},
+    "podAnnotations": {"a": "b"},
+    "podLabels": {"a": "b"},
+    "otlp": {
+        "endpoint": "https://collector:4317",
+        "protocol": "grpc",
+        "metrics": True,
+        "sampleRatio": 0.25,
+        "headers": {"secretName": "tenant"},
+        "tls": {"ca": {"configMapName": "authorities", "key": "collector.pem"}, "clientSecretName": "client"},
+    },
+    "database": {"tls": {"mode": "verify-ca", "ca": {"secretName": "authority"}}},
+    "extraEnv": [{"name": "RUST_BACKTRACE", "value": "1"}],
+    "extraVolumes": [{"name": "ca", "secret": {"secretName": "ca"}}],
+    "extraVolumeMounts": [{"name": "ca", "mountPath": "/ca", "readOnly": True}],
+}
+MATRIX = {
+    "default": {},
+    "no volume": {"persistence": {"enabled": False}},
+    "a claim of one's own": {"persistence": {"existingClaim": "mine"}},
+    "a storage class": {"persistence": {"storageClass": "fast"}},
+    "embedded, network policy": {"networkPolicy": {"enabled": True}},
+    "clustered": CLUSTERED,
+    "clustered, inline": INLINE,
+    "clustered, one replica": merge(CLUSTERED, {"replicas": 1}),
+    "clustered, no drain": merge(CLUSTERED, {"drain": {"preStopSeconds": 0, "seconds": 0}}),
+    "clustered, given grace": merge(CLUSTERED, {"drain": {"seconds": 100, "gracePeriodSeconds": 300}}),
+    "clustered, no migrations": merge(CLUSTERED, {"migrations": {"enabled": False}}),
+    "clustered, own spread": merge(CLUSTERED, {"topologySpreadConstraints": []}),
+    "clustered, no account": merge(CLUSTERED, {"serviceAccount": {"create": False}}),
+    "clustered, haproxy": merge(CLUSTERED, {"ingress": {"enabled": True, "className": "haproxy", "hosts": ["c"]}}),
+    "clustered, authority": merge(CLUSTERED, {"database": {"tls": {"ca": {"configMapName": "authority"}}}}),
+    "clustered, TLS without authority": merge(CLUSTERED, {"database": {"tls": {"mode": "require"}}}),
+    "clustered, traces": merge(CLUSTERED, {"otlp": {"endpoint": "http://collector:4318"}, "serviceMonitor": {"enabled": True}}),
+    "embedded, metrics": {"otlp": {"endpoint": "http://collector", "traces": False}, "networkPolicy": {"enabled": True}},
+    "embedded, own key": {"tokens": {"existingSecret": {"name": "key"}}},
+    "clustered, long drain": merge(CLUSTERED, {"drain": {"seconds": 3600}, "autoscaling": {"enabled": True}}),
+    "everything": merge(CLUSTERED, EVERYTHING),
+    "everything, inline": merge(INLINE, EVERYTHING),
+    "a digest": {"image": {"digest": "sha256:" + "0" * 64}},
+    "long names": merge(
+        INLINE,
+        {"fullnameOverride": "a" * 63, "networkPolicy": {"enabled": True}, "serviceMonitor": {"enabled": True}},
+        {"prometheusRule": {"enabled": True}, "dashboard": {"enabled": True}},
+    ),
+}
+FILES = ["values-try.yaml", "values-production.yaml"]
