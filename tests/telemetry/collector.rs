@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use testkit::{Companion, free_port, until};
-
-use crate::tls::Authority;
+use testkit::{Authority, Companion, free_port, until};
 
 pub struct Collector {
     process: Companion,

@@ -2,44 +2,13 @@
 
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use testkit::Client;
+use testkit::{Authority, Client};
 
 use crate::collector::Collector;
 use crate::replicas;
 
-/// A certificate authority, with a server's and a client's certificate, in files.
-pub struct Authority(tempfile::TempDir);
-
-impl Authority {
-    fn new() -> Self {
-        let this = Self(tempfile::tempdir().expect("a folder"));
-        let mut params = CertificateParams::new(vec![]).expect("no names");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let ca =
-            CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("an authority");
-        this.write("ca.pem", &ca.pem());
-        for (name, subject) in [("server", "127.0.0.1"), ("client", "chat-gateway")] {
-            let key = KeyPair::generate().expect("a key");
-            let params = CertificateParams::new(vec![subject.to_owned()]).expect("a name");
-            let certificate = params.signed_by(&key, &ca).expect("a certificate");
-            this.write(&format!("{name}.pem"), &certificate.pem());
-            this.write(&format!("{name}.key"), &key.serialize_pem());
-        }
-        this
-    }
-
-    fn write(&self, name: &str, pem: &str) {
-        std::fs::write(self.path(name), pem).expect("a file");
-    }
-
-    pub fn path(&self, name: &str) -> String {
-        self.0.path().join(name).display().to_string()
-    }
-}
-
 async fn send_by_tls(protocol: &str) {
-    let authority = Authority::new();
+    let authority = Authority::default();
     let Some(collector) = Collector::start_with_tls(&authority).await else {
         return;
     };

@@ -7,6 +7,7 @@
 //!
 //! Everything here panics with an explanation when it cannot do its work: the caller is a test.
 
+mod authority;
 mod client;
 mod cluster;
 mod companion;
@@ -18,6 +19,7 @@ mod resuming;
 mod sql;
 mod watching;
 
+pub use authority::Authority;
 pub use client::{Client, ConnectError, Ended, Event};
 pub use cluster::{Backend, Cluster, Options};
 pub use companion::Companion;
