@@ -1,5 +1,8 @@
 //! Every number that the process counts, in one place: OpenTelemetry instruments, read by `/metrics` and by OTLP.
-//! What is looked up when somebody asks is in `observed`. Names, units and texts are the table in `deploy/README.md`. No attribute is ever a room or a person.
+//! What is looked up when somebody asks is in `observed`. Names, units and texts are the table in `deploy/README.md`.
+//! No attribute is ever a room or a person.
+
+mod observed;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +12,6 @@ use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, UpDownCounter};
 use strum::VariantArray;
 
 use crate::protocol::{Close, ErrorType};
-
-mod observed;
-
 pub use observed::observe;
 
 /// Bounds of latency histograms, in seconds.

@@ -72,7 +72,6 @@ impl Telemetry {
                 .with_tracer(provider.tracer(NAME))
                 .with_filter(ours)
         });
-        // A span of ours would stand on every line of its request: they are for traces, the lines have the trace id.
         let lines = tracing_subscriber::fmt::layer()
             .with_writer(std::io::stderr)
             .with_ansi(std::io::stderr().is_terminal());
@@ -80,8 +79,14 @@ impl Telemetry {
             LogFormat::Pretty => lines.boxed(),
             LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
         };
+        // A request's span stands on its lines, with the trace id, also where only warnings are wanted.
+        let chosen = EnvFilter::try_new(filter)?
+            .and(filter_fn(is_ours(filter)))
+            .or(filter_fn(|span| {
+                span.is_span() && span.target().starts_with("chat_gateway")
+            }));
         tracing_subscriber::registry()
-            .with(lines.with_filter(EnvFilter::try_new(filter)?.and(filter_fn(is_ours(filter)))))
+            .with(lines.with_filter(chosen))
             .with(spans)
             .try_init()?;
         Ok(telemetry)

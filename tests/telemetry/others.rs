@@ -77,6 +77,7 @@ async fn a_line_of_the_log_says_whose_trace_it_belongs_to() {
         ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.http.as_str()),
         ("OTEL_BSP_SCHEDULE_DELAY", "100"),
         ("LOG_FORMAT", "json"),
+        ("RUST_LOG", "warn"),
     ])
     .await;
     let to = cluster.replica(0);
