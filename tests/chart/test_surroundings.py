@@ -7,7 +7,7 @@ import unittest
 import yaml
 
 from matrix import EVERYTHING, FILES, MATRIX
-from render import CLUSTERED, ROOT, merge, of_kind, pods, render
+from render import CHART, CLUSTERED, ROOT, merge, of_kind, pods, render
 
 RULES = yaml.safe_load((ROOT / "deploy" / "prometheus" / "rules.yaml").read_text())
 DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "chat-gateway.json").read_text())
@@ -41,11 +41,11 @@ class Surroundings(unittest.TestCase):
                 for pattern in wanted:
                     self.assertRegex(set_to["job"]["replacement"], f"^{pattern}$", name)
 
-    def test_what_is_sent_to_a_collector_is_known_to_the_server(self):
-        known = set(re.findall(r"OTEL_[A-Z_]+", (ROOT / "deploy" / "README.md").read_text()))
+    def test_the_standard_variables_are_those_that_deploy_documents(self):
+        known = set(re.findall(r"\b(?:OTEL|PGSSL|SSL)[A-Z_]+", (ROOT / "deploy" / "README.md").read_text()))
         known |= {"OTEL_EXPORTER_OTLP_CLIENT_KEY"}  # there as …_CLIENT_KEY
         for name, manifests in self.rendered.items():
-            sent = {env for env in env_of(manifests) if env.startswith("OTEL_")}
+            sent = {env for env in env_of(manifests) if env.startswith(("OTEL_", "PGSSL", "SSL_"))}
             self.assertLessEqual(sent, known, name)
         env = env_of(self.rendered["everything"])
         attributes = dict(pair.split("=") for pair in env["OTEL_RESOURCE_ATTRIBUTES"].split(","))
@@ -54,6 +54,10 @@ class Surroundings(unittest.TestCase):
             for variable in re.findall(r"\$\((\w+)\)", value):
                 before = list(env)[: list(env).index("OTEL_RESOURCE_ATTRIBUTES")]
                 self.assertIn(variable, before)  # Kubernetes fills in only what came before
+
+    def test_the_chart_is_of_the_version_that_it_installs(self):
+        version = re.search(r'^version = "(.*)"$', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)[1]
+        self.assertEqual(yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"], version)
 
     def test_metrics_go_one_way_unless_both_are_wanted(self):
         metrics = {name: env_of(manifests).get("OTEL_METRICS_EXPORTER") for name, manifests in self.rendered.items()}
@@ -76,7 +80,7 @@ class Surroundings(unittest.TestCase):
                             paths = {item["path"] for item in source.get("items", [])} or {"tls.crt", "tls.key"}
                             self.assertIn(file, paths, f"{name}: {pod}")
                             seen.add(env["name"])
-        wanted = {"PGSSLROOTCERT", "OTEL_EXPORTER_OTLP_CERTIFICATE"}
+        wanted = {"PGSSLROOTCERT", "SSL_CERT_FILE", "OTEL_EXPORTER_OTLP_CERTIFICATE"}
         wanted |= {"OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_KEY"}
         self.assertEqual(seen, wanted)
 
