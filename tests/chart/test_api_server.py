@@ -1,0 +1,78 @@
+"""A real API server takes what the chart renders, and what it becomes: its validation, its Pod Security, its own defaults."""
+
+import copy
+import json
+import os
+import subprocess
+import unittest
+
+import schemas
+from api_server import ApiServer, Refused
+from matrix import FILES, INLINE, MATRIX
+from render import CHART, merge, pods, render
+
+BINARIES = os.environ.get("API_SERVER")
+RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn", "audit")}
+
+
+@unittest.skipUnless(BINARIES, "wants kube-apiserver: tests/chart/run --api-server")
+class AnApiServer(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.server = cls.enterClassContext(ApiServer(BINARIES))
+        for definition in schemas.definitions():
+            cls.server.define(definition)
+        cls.server.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "chat", "labels": RESTRICTED}})
+        priority = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "high"}, "value": 1}
+        cls.server.create(priority)
+        cls.rendered = {name: render(values) for name, values in MATRIX.items()}
+        cls.rendered |= {file: render(files=[file]) for file in FILES}
+
+    def test_it_takes_every_manifest_without_a_warning(self):
+        for name, manifests in self.rendered.items():
+            for manifest in manifests:
+                with self.subTest(name, manifest=f"{manifest['kind']}/{manifest['metadata']['name']}"):
+                    self.assertEqual(self.server.create(manifest, dry_run=True), [])
+
+    def test_it_lets_every_pod_into_a_restricted_namespace(self):
+        for name, manifests in self.rendered.items():
+            for owner, labels, spec in pods(manifests):
+                pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "pod-", "labels": labels}, "spec": spec}
+                with self.subTest(name, pod=owner):
+                    self.assertEqual(self.server.create(pod, dry_run=True), [])
+
+    def test_it_refuses_what_is_wrong(self):
+        manifests = self.rendered["everything"]
+        for owner, _, spec in pods(manifests):
+            spec = copy.deepcopy(spec)
+            del spec["containers"][0]["securityContext"]["capabilities"]
+            pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "pod-"}, "spec": spec}
+            with self.subTest(owner), self.assertRaisesRegex(Refused, "violates PodSecurity"):
+                self.server.create(pod, dry_run=True)
+        for manifest in manifests:
+            unknown = merge(manifest, {"spec": {"surprise": 1}} if "spec" in manifest else {"surprise": 1})
+            with self.subTest(manifest["kind"]), self.assertRaisesRegex(Refused, "unknown field"):
+                self.server.create(unknown, dry_run=True)
+
+    def test_a_release_goes_from_a_trial_to_production_and_back(self):
+        def helm(*arguments, values=None):
+            command = [os.environ["HELM"], *arguments, "--kubeconfig", str(self.server.kubeconfig())]
+            run = subprocess.run(command, input=json.dumps(values), capture_output=True, text=True, check=False)
+            self.assertEqual(run.returncode, 0, run.stderr)
+            return run.stdout
+
+        # Hooks are Jobs, which no controller here would ever finish.
+        chart = [str(CHART), "--namespace", "chat", "--no-hooks", "--values"]
+        helm("install", "real", *chart, str(CHART / "values-try.yaml"))
+        helm("upgrade", "real", *chart, "-", values=INLINE)
+        helm("upgrade", "real", *chart, "-", values=MATRIX["everything"])
+        helm("upgrade", "real", *chart, str(CHART / "values-production.yaml"))
+        helm("rollback", "real", "1", "--namespace", "chat", "--no-hooks")
+        self.assertIn("real", helm("list", "--namespace", "chat"))
+        helm("uninstall", "real", "--namespace", "chat", "--no-hooks")
+        claims = json.loads(self.server.ask("GET", "/api/v1/namespaces/chat/persistentvolumeclaims")[0])["items"]
+        self.assertEqual(len(claims), 1, "what people wrote outlives the release")
+
+
+if __name__ == "__main__":
+    unittest.main()
