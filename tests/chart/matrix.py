@@ -4,7 +4,7 @@ from render import CLUSTERED, merge
 
 INLINE = {
     "database": {"url": "postgres://u:p@db/chat"},
-    "redis": {"url": "redis://r"},
+    "redis": {"url": "rediss://r"},
     "tokens": {"secret": "0123456789abcdef0123456789abcdef"},
 }
 EVERYTHING = {
@@ -41,6 +41,7 @@ EVERYTHING = {
         "tls": {"ca": {"configMapName": "authorities", "key": "collector.pem"}, "clientSecretName": "client"},
     },
     "database": {"tls": {"mode": "verify-ca", "ca": {"secretName": "authority"}}},
+    "redis": {"tls": {"ca": {"configMapName": "authorities", "key": "redis.pem"}}},
     "extraEnv": [{"name": "RUST_BACKTRACE", "value": "1"}],
     "extraVolumes": [{"name": "ca", "secret": {"secretName": "ca"}}],
     "extraVolumeMounts": [{"name": "ca", "mountPath": "/ca", "readOnly": True}],

@@ -106,7 +106,8 @@ def lives(alert, mutant, groups, suite):
 
 def main():
     groups, suite = yaml.safe_load(RULES.read_text())["groups"], yaml.safe_load(TESTS.read_text())
-    rules = [rule for group in groups for rule in group["rules"] if "alert" in rule and (not sys.argv[1:] or rule["alert"] in sys.argv)]
+    rules = [rule for group in groups for rule in group["rules"] if "alert" in rule]
+    rules = [rule for rule in rules if rule["alert"] in sys.argv or not sys.argv[1:]]
     made = [(rule["alert"], *mutant) for rule in rules for mutant in mutants(rule)]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         living = list(pool.map(lambda m: lives(m[0], m[3], groups, suite), made))

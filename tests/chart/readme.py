@@ -28,7 +28,7 @@ Then `helm test chat` signs up, sends a message and reads it back. Kubernetes 1.
 - Every pod meets the "restricted" Pod Security Standard and has no token of Kubernetes.
 - Values that do not fit together, and unknown ones, end the render with a sentence.
 - Postgres by TLS: `database.tls.ca` names a Secret or ConfigMap with its authority, and is verified in full. Redis by TLS: a URL
-  that begins with `rediss://`.
+  that begins with `rediss://`, and `redis.tls.ca` where its authority is none of the public ones.
 
 To watch it with the Prometheus operator, as in kube-prometheus-stack, its selectors' labels given:
 

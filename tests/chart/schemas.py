@@ -1,4 +1,4 @@
-"""The schemas of custom resources, from the definitions that their projects ship; strict, as an API server is with fieldValidation."""
+"""The schemas of custom resources, from the definitions that their projects ship; unknown fields are refused."""
 
 import functools
 import os

@@ -37,8 +37,17 @@ MISFITS = [
     (merge(CLUSTERED, AUTHORITY, {"database": {"tls": {"mode": "prefer"}}}), "is not looked at with database.tls.mode prefer"),
     (merge(INLINE, AUTHORITY, {"database": {"url": "postgres://d/c?sslmode=require"}}), "says how TLS is done, and so does"),
     (merge(CLUSTERED, AUTHORITY, {"database": {"tls": {"ca": {"configMapName": "b"}}}}), "database.tls.ca is given by secretName"),
+    (
+        merge(INLINE, {"redis": {"url": "redis://r", "tls": {"ca": {"secretName": "a"}}}}),
+        "redis.tls.ca is set, but redis.url is not rediss://",
+    ),
+    ({"redis": {"tls": {"ca": {"secretName": "a"}}}}, "redis.tls is set, but no redis"),
     (otlp(tls={"ca": {"secretName": "a", "configMapName": "b"}}), "otlp.tls.ca is given by secretName and by configMapName"),
     (otlp(tls={"ca": {"secretName": "a"}}), "otlp.tls is set, but otlp.endpoint is not https://"),
+    (
+        merge(CLUSTERED, {"redis": {"tls": {"ca": {"secretName": "a"}}}}, otlp(endpoint="https://collector")),
+        "redis.tls.ca takes the place of the public authorities",
+    ),
     (otlp(endpoint="", tls={"clientSecretName": "a"}), "nothing is sent: set otlp.endpoint"),
     (otlp(endpoint="", headers={"secretName": "a"}), "nothing is sent: set otlp.endpoint"),
     (otlp(traces=False, metrics=False), "otlp sends neither traces nor metrics"),

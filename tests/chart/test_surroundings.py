@@ -41,11 +41,11 @@ class Surroundings(unittest.TestCase):
                 for pattern in wanted:
                     self.assertRegex(set_to["job"]["replacement"], f"^{pattern}$", name)
 
-    def test_what_is_sent_to_a_collector_is_known_to_the_server(self):
-        known = set(re.findall(r"OTEL_[A-Z_]+", (ROOT / "deploy" / "README.md").read_text()))
+    def test_the_standard_variables_are_those_that_deploy_documents(self):
+        known = set(re.findall(r"\b(?:OTEL|PGSSL|SSL)[A-Z_]+", (ROOT / "deploy" / "README.md").read_text()))
         known |= {"OTEL_EXPORTER_OTLP_CLIENT_KEY"}  # there as …_CLIENT_KEY
         for name, manifests in self.rendered.items():
-            sent = {env for env in env_of(manifests) if env.startswith("OTEL_")}
+            sent = {env for env in env_of(manifests) if env.startswith(("OTEL_", "PGSSL", "SSL_"))}
             self.assertLessEqual(sent, known, name)
         env = env_of(self.rendered["everything"])
         attributes = dict(pair.split("=") for pair in env["OTEL_RESOURCE_ATTRIBUTES"].split(","))
@@ -76,7 +76,7 @@ class Surroundings(unittest.TestCase):
                             paths = {item["path"] for item in source.get("items", [])} or {"tls.crt", "tls.key"}
                             self.assertIn(file, paths, f"{name}: {pod}")
                             seen.add(env["name"])
-        wanted = {"PGSSLROOTCERT", "OTEL_EXPORTER_OTLP_CERTIFICATE"}
+        wanted = {"PGSSLROOTCERT", "SSL_CERT_FILE", "OTEL_EXPORTER_OTLP_CERTIFICATE"}
         wanted |= {"OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_KEY"}
         self.assertEqual(seen, wanted)
 

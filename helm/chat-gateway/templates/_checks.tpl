@@ -44,12 +44,12 @@
 {{- if le $idle $ping -}}
 {{- fail (printf "settings.IDLE_SECONDS (%d) has to be longer than settings.PING_SECONDS (%d)" $idle $ping) -}}
 {{- end -}}
-{{- range $part, $ca := dict "database" $v.database.tls.ca "otlp" $v.otlp.tls.ca -}}
+{{- range $part, $ca := dict "database" $v.database.tls.ca "redis" $v.redis.tls.ca "otlp" $v.otlp.tls.ca -}}
 {{- if and $ca.secretName $ca.configMapName -}}
 {{- fail (printf "%s.tls.ca is given by secretName and by configMapName: one of them" $part) -}}
 {{- end -}}
 {{- end -}}
-{{- $ca := include "chat.databaseCa" . -}}
+{{- $ca := include "chat.hasCa" .Values.database -}}
 {{- $mode := $v.database.tls.mode -}}
 {{- if and (or $ca $mode) (not $database) -}}
 {{- fail "database.tls is set, but no database: an embedded replica has none to connect to" -}}
@@ -60,13 +60,24 @@
 {{- if and $ca $mode (not (hasPrefix "verify-" $mode)) -}}
 {{- fail (printf "database.tls.ca is not looked at with database.tls.mode %s: set verify-full, or no mode" $mode) -}}
 {{- end -}}
+{{- if include "chat.hasCa" $v.redis -}}
+{{- if not $redis -}}
+{{- fail "redis.tls is set, but no redis: an embedded replica has none to connect to" -}}
+{{- end -}}
+{{- if hasPrefix "redis:" $v.redis.url -}}
+{{- fail "redis.tls.ca is set, but redis.url is not rediss://" -}}
+{{- end -}}
+{{- end -}}
 {{- $otlp := $v.otlp -}}
-{{- $otlpTls := or $otlp.tls.clientSecretName (include "chat.otlpCa" .) -}}
+{{- $otlpTls := or $otlp.tls.clientSecretName (include "chat.hasCa" .Values.otlp) -}}
 {{- if and (or $otlpTls $otlp.headers.secretName) (not $otlp.endpoint) -}}
 {{- fail "otlp.tls or otlp.headers is set, but nothing is sent: set otlp.endpoint" -}}
 {{- end -}}
 {{- if and $otlpTls (not (hasPrefix "https:" $otlp.endpoint)) -}}
 {{- fail "otlp.tls is set, but otlp.endpoint is not https://" -}}
+{{- end -}}
+{{- if and (include "chat.hasCa" $v.redis) (hasPrefix "https:" $otlp.endpoint) (not (include "chat.hasCa" $otlp)) -}}
+{{- fail "redis.tls.ca takes the place of the public authorities, which otlp.endpoint would be verified by: set otlp.tls.ca" -}}
 {{- end -}}
 {{- if and $otlp.endpoint (not $otlp.traces) (not (include "chat.otlpMetrics" .)) -}}
 {{- fail "otlp sends neither traces nor metrics: unset otlp.endpoint, or set otlp.traces or otlp.metrics" -}}

@@ -20,6 +20,10 @@
 - name: REDIS_URL
   {{- include "chat.secretRef" (dict "part" .Values.redis "own" $name "key" "REDIS_URL") | nindent 2 }}
 {{- include "chat.databaseTls" . }}
+{{- if include "chat.hasCa" .Values.redis }}
+- name: SSL_CERT_FILE # the authorities of every TLS that has none of its own
+  value: /etc/chat-gateway/redis-ca/ca.crt
+{{- end }}
 {{- else }}
 - name: DATA_DIR
   value: /data
@@ -47,7 +51,7 @@
 
 {{/* The standard variables of libpq. A certificate authority that is given is there to be verified against. */}}
 {{- define "chat.databaseTls" -}}
-{{- $ca := include "chat.databaseCa" . -}}
+{{- $ca := include "chat.hasCa" .Values.database -}}
 {{- with .Values.database.tls.mode | default (ternary "verify-full" "" (eq $ca "true")) }}
 - name: PGSSLMODE
   value: {{ . }}

@@ -30,7 +30,7 @@
   valueFrom: { secretKeyRef: { name: {{ .secretName }}, key: {{ .key }} } }
 {{- end }}
 {{- end }}
-{{- if include "chat.otlpCa" . }}
+{{- if include "chat.hasCa" .Values.otlp }}
 - name: OTEL_EXPORTER_OTLP_CERTIFICATE
   value: /etc/chat-gateway/otlp-ca/ca.crt
 {{- end }}

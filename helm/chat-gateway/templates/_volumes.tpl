@@ -1,11 +1,14 @@
 {{/* What the chart itself mounts, for the component "server" or "migrate": a dict of the context and the component. */}}
 {{- define "chat.volumes" -}}
 {{- $v := .context.Values -}}
-{{- if include "chat.databaseCa" .context }}
+{{- if include "chat.hasCa" $v.database }}
 {{ include "chat.authority" (dict "name" "database-ca" "from" $v.database.tls.ca) }}
 {{- end }}
 {{- if eq .component "server" }}
-{{- if include "chat.otlpCa" .context }}
+{{- if include "chat.hasCa" $v.redis }}
+{{ include "chat.authority" (dict "name" "redis-ca" "from" $v.redis.tls.ca) }}
+{{- end }}
+{{- if include "chat.hasCa" $v.otlp }}
 {{ include "chat.authority" (dict "name" "otlp-ca" "from" $v.otlp.tls.ca) }}
 {{- end }}
 {{- with $v.otlp.tls.clientSecretName }}
@@ -30,9 +33,10 @@
 {{- define "chat.volumeMounts" -}}
 {{- $v := .context.Values -}}
 {{- $names := list -}}
-{{- if include "chat.databaseCa" .context }}{{ $names = append $names "database-ca" }}{{ end -}}
+{{- if include "chat.hasCa" $v.database }}{{ $names = append $names "database-ca" }}{{ end -}}
 {{- if eq .component "server" -}}
-{{- if include "chat.otlpCa" .context }}{{ $names = append $names "otlp-ca" }}{{ end -}}
+{{- if include "chat.hasCa" $v.redis }}{{ $names = append $names "redis-ca" }}{{ end -}}
+{{- if include "chat.hasCa" $v.otlp }}{{ $names = append $names "otlp-ca" }}{{ end -}}
 {{- if $v.otlp.tls.clientSecretName }}{{ $names = append $names "otlp-client" }}{{ end -}}
 {{- end -}}
 {{- range $names }}
@@ -62,10 +66,7 @@
     items: [{ key: {{ .from.key | quote }}, path: ca.crt }]
 {{- end }}
 
-{{- define "chat.databaseCa" -}}
-{{- with .Values.database.tls.ca }}{{ if or .secretName .configMapName }}true{{ end }}{{ end -}}
-{{- end }}
-
-{{- define "chat.otlpCa" -}}
-{{- with .Values.otlp.tls.ca }}{{ if or .secretName .configMapName }}true{{ end }}{{ end -}}
+{{/* "true" where an authority is given: a part of the values, with its tls. */}}
+{{- define "chat.hasCa" -}}
+{{- with .tls.ca }}{{ if or .secretName .configMapName }}true{{ end }}{{ end -}}
 {{- end }}
