@@ -54,13 +54,30 @@ class AnApiServer(unittest.TestCase):
             with self.subTest(manifest["kind"]), self.assertRaisesRegex(Refused, "unknown field"):
                 self.server.create(unknown, dry_run=True)
 
-    def test_a_release_goes_from_a_trial_to_production_and_back(self):
-        def helm(*arguments, values=None):
-            command = [os.environ["HELM"], *arguments, "--kubeconfig", str(self.server.kubeconfig())]
-            run = subprocess.run(command, input=json.dumps(values), capture_output=True, text=True, check=False)
-            self.assertEqual(run.returncode, 0, run.stderr)
-            return run.stdout
+    def helm(self, *arguments, values=None):
+        command = [os.environ["HELM"], *arguments, "--kubeconfig", str(self.server.kubeconfig())]
+        run = subprocess.run(command, input=json.dumps(values), capture_output=True, text=True, check=False)
+        self.assertEqual(run.returncode, 0, run.stderr)
+        return run.stdout
 
+    def test_each_installation_says_what_to_do_next(self):
+        for name, values in MATRIX.items():
+            command = ["install", "dry", str(CHART), "--namespace", "chat", "--dry-run=server", "--values", "-"]
+            with self.subTest(name):
+                notes = self.helm(*command, values=values).partition("NOTES:")[2]
+                deployment = next(m for m in self.rendered[name] if m["kind"] == "Deployment")["metadata"]["name"]
+                # The rendering's release is called `r`.
+                deployment = deployment.removeprefix("r-")
+                self.assertRegex(notes, rf"rollout status deployment/\S*{deployment}\n")
+                self.assertIn("helm test dry --namespace chat\n", notes)
+                # Helm writes nothing for a value that is none.
+                self.assertRegex(notes, r"port-forward service/\S+ 8080:\d+\n +http://127.0.0.1:8080/|https?://[a-z]\S*/\n")
+                self.assertNotIn("%!", notes)
+                embedded = "DATABASE_URL" not in json.dumps(self.rendered[name])
+                self.assertEqual("runs embedded" in notes, embedded)
+
+    def test_a_release_goes_from_a_trial_to_production_and_back(self):
+        helm = self.helm
         # Hooks are Jobs, which no controller here would ever finish.
         chart = [str(CHART), "--namespace", "chat", "--no-hooks", "--values"]
         helm("install", "real", *chart, str(CHART / "values-try.yaml"))

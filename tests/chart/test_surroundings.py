@@ -7,7 +7,7 @@ import unittest
 import yaml
 
 from matrix import EVERYTHING, FILES, MATRIX
-from render import CLUSTERED, ROOT, merge, of_kind, pods, render
+from render import CHART, CLUSTERED, ROOT, merge, of_kind, pods, render
 
 RULES = yaml.safe_load((ROOT / "deploy" / "prometheus" / "rules.yaml").read_text())
 DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "chat-gateway.json").read_text())
@@ -54,6 +54,10 @@ class Surroundings(unittest.TestCase):
             for variable in re.findall(r"\$\((\w+)\)", value):
                 before = list(env)[: list(env).index("OTEL_RESOURCE_ATTRIBUTES")]
                 self.assertIn(variable, before)  # Kubernetes fills in only what came before
+
+    def test_the_chart_is_of_the_version_that_it_installs(self):
+        version = re.search(r'^version = "(.*)"$', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)[1]
+        self.assertEqual(yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"], version)
 
     def test_metrics_go_one_way_unless_both_are_wanted(self):
         metrics = {name: env_of(manifests).get("OTEL_METRICS_EXPORTER") for name, manifests in self.rendered.items()}
