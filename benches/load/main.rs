@@ -11,8 +11,11 @@
 mod client;
 mod cpu;
 mod floor;
+mod pairs;
 mod report;
 mod scenarios;
+mod sink;
+mod traced;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -43,6 +46,8 @@ enum Scenario {
     Throughput(Throughput),
     /// Sessions in many rooms on several replicas, at a rate.
     Chat(Chat),
+    /// What tracing costs, beside the same without it.
+    Tracing(Tracing),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -109,6 +114,42 @@ pub struct Chat {
     seconds: u64,
 }
 
+#[derive(Debug, Clone, Args)]
+pub struct Tracing {
+    /// The share of publishes that is sampled.
+    #[arg(long, default_value_t = 0.01)]
+    sampled: f64,
+    #[arg(long, default_value_t = 2)]
+    replicas: usize,
+    /// Sessions of the large room; 0 leaves it out.
+    #[arg(long, default_value_t = 1000)]
+    large: usize,
+    /// Messages that are under way at a time there.
+    #[arg(long, default_value_t = 1)]
+    large_window: u64,
+    /// Sessions of the small room; 0 leaves it out.
+    #[arg(long, default_value_t = 10)]
+    small: usize,
+    /// Messages that are under way at a time there.
+    #[arg(long, default_value_t = 32)]
+    small_window: u64,
+    /// Deliveries after which it is the other replicas' turn.
+    #[arg(long, default_value_t = 1000)]
+    slice: u64,
+    /// Seconds of a round, more than the five between two exports.
+    #[arg(long, default_value_t = 6)]
+    seconds: u64,
+    /// Rounds of each start that count.
+    #[arg(long, default_value_t = 2)]
+    rounds: usize,
+    /// How often the replicas are started anew.
+    #[arg(long, default_value_t = 16)]
+    starts: usize,
+    /// Fail when the median ratio of a room is greater, or off differs from off.
+    #[arg(long)]
+    require: Option<f64>,
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     // Ten thousand sessions are as many descriptors; where the hard limit is lower, the joins will say so.
@@ -154,13 +195,28 @@ async fn run(cli: Cli) -> Fallible<()> {
             rounds: 1,
             require: None,
         };
-        return scenarios::throughput(&throughput).await;
+        scenarios::throughput(&throughput).await?;
+        let tracing = Tracing {
+            sampled: 0.3,
+            replicas: 2,
+            large: 50,
+            large_window: 1,
+            small: 10,
+            small_window: 8,
+            slice: 500,
+            seconds: 1,
+            rounds: 1,
+            starts: 1,
+            require: None,
+        };
+        return traced::tracing(&tracing).await;
     }
     match cli.scenario {
         Some(Scenario::Fanout(options)) => scenarios::fanout(&options).await,
         Some(Scenario::Idle(options)) => scenarios::idle(&options).await,
         Some(Scenario::Throughput(options)) => scenarios::throughput(&options).await,
         Some(Scenario::Chat(options)) => scenarios::chat(&options).await,
-        None => Err("name a scenario: fanout, idle, throughput or chat; --help says more".into()),
+        Some(Scenario::Tracing(options)) => traced::tracing(&options).await,
+        None => Err("name a scenario: fanout, idle, throughput, chat or tracing; --help says more".into()),
     }
 }

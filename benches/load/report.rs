@@ -48,6 +48,10 @@ impl Faults {
             "lost {}, repeated {}, out of order {}",
             self.lost, self.repeated, self.disordered
         ));
+        self.verdict()
+    }
+
+    pub fn verdict(self) -> Fallible<()> {
         match self.lost + self.repeated + self.disordered {
             0 => Ok(()),
             _ => Err("messages were lost, repeated or out of order".into()),

@@ -6,9 +6,11 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use testkit::{Backend, Cluster, Options};
+use testkit::{Backend, Cluster, Options, RedisServer};
+use tokio::sync::Notify;
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::client::{Heard, Session, now};
@@ -16,17 +18,27 @@ use crate::report::{Faults, line, percentiles, spread_line};
 use crate::{Chat, Fallible, Fanout, Idle, Throughput, cpu, floor};
 
 async fn cluster(replicas: usize) -> Cluster {
+    cluster_with(replicas, &[], None).await
+}
+
+pub async fn cluster_with(
+    replicas: usize,
+    settings: &[(&str, &str)],
+    redis: Option<Arc<RedisServer>>,
+) -> Cluster {
     let bin = Path::new(env!("CARGO_BIN_EXE_chat-gateway"));
     let options = Options {
         backend: Backend::Clustered,
         replicas,
+        settings,
         durable: true,
+        redis,
         ..Options::default()
     };
     Cluster::start_with(bin, options).await
 }
 
-fn addresses(cluster: &Cluster) -> Vec<SocketAddr> {
+pub fn addresses(cluster: &Cluster) -> Vec<SocketAddr> {
     cluster
         .replicas()
         .iter()
@@ -34,16 +46,19 @@ fn addresses(cluster: &Cluster) -> Vec<SocketAddr> {
         .collect()
 }
 
-fn servers_cpu(cluster: &Cluster) -> Fallible<cpu::Threads> {
+pub fn servers_cpu(cluster: &Cluster) -> Fallible<cpu::Threads> {
     cpu::Threads::of(cluster.replicas().iter().map(|replica| replica.pid()))
 }
 
 /// What all listeners of a run have seen.
 #[derive(Default)]
-struct Tally {
+pub struct Tally {
     deliveries: u64,
-    latencies: Vec<u64>,
-    faults: Faults,
+    pub latencies: Vec<u64>,
+    pub faults: Faults,
+    /// Whoever waits for this many deliveries is woken by the last of them.
+    awaited: u64,
+    complete: Rc<Notify>,
 }
 
 impl Tally {
@@ -54,7 +69,7 @@ impl Tally {
 }
 
 /// Listens for ever: a fresh room's `seq` has to count 1, 2, 3 ….
-async fn listen(mut session: Session, begun: Instant, tally: Rc<RefCell<Tally>>) -> Fallible<()> {
+pub async fn listen(mut session: Session, begun: Instant, tally: Rc<RefCell<Tally>>) -> Fallible<()> {
     let mut last = 0;
     loop {
         session
@@ -70,6 +85,9 @@ async fn listen(mut session: Session, begun: Instant, tally: Rc<RefCell<Tally>>)
                     Ordering::Equal => tally.faults.repeated += 1,
                     Ordering::Less => tally.faults.disordered += 1,
                     Ordering::Greater => last = seq,
+                }
+                if tally.distinct() == tally.awaited {
+                    tally.complete.notify_one();
                 }
             })
             .await?;
@@ -93,18 +111,22 @@ async fn publish(publishers: &mut [Session], rate: u32, length: Duration, begun:
 }
 
 /// Waits until `deliveries` have arrived in all; what is missing after ten seconds is lost.
-async fn arrived(
+pub async fn arrived(
     tally: &Rc<RefCell<Tally>>,
     deliveries: u64,
     listeners: &mut JoinSet<Fallible<()>>,
 ) -> Fallible<()> {
-    let until = Instant::now() + Duration::from_secs(10);
-    while tally.borrow().distinct() < deliveries && Instant::now() < until {
-        // A listener ends only by an error.
-        if let Some(ended) = listeners.try_join_next() {
-            ended??;
+    let complete = tally.borrow().complete.clone();
+    tally.borrow_mut().awaited = deliveries;
+    let too_late = tokio::time::sleep(Duration::from_secs(10));
+    tokio::pin!(too_late);
+    while tally.borrow().distinct() < deliveries {
+        tokio::select! {
+            () = complete.notified() => {}
+            // A listener ends only by an error.
+            Some(ended) = listeners.join_next() => ended??,
+            () = &mut too_late => break,
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let mut tally = tally.borrow_mut();
     tally.faults.lost = deliveries.saturating_sub(tally.distinct());
