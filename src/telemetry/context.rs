@@ -46,6 +46,11 @@ impl TraceContext {
         })
     }
 
+    /// Whether its trace is recorded.
+    pub const fn is_sampled(&self) -> bool {
+        self.flags & 1 == 1
+    }
+
     pub fn encode(&self, into: &mut Vec<u8>) {
         into.extend_from_slice(&self.trace_id);
         into.extend_from_slice(&self.span_id);

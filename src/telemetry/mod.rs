@@ -4,6 +4,7 @@
 //! message costs a branch. An endpoint that is away costs its batches: the queues are bounded and full ones drop.
 
 mod context;
+mod early;
 mod export;
 mod losses;
 mod trace;
@@ -26,6 +27,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::LogFormat;
 pub use context::{Origin, TraceContext};
+use early::Ids;
 use export::Signal;
 use losses::{Losses, Noted, Queue};
 pub use trace::{Delivery, PublishSpan, RelaySpan, Stage, Traces};
@@ -98,7 +100,9 @@ impl Telemetry {
             false => None,
             true => {
                 let queue = Queue::new(export::spans()?, losses.clone());
-                let provider = SdkTracerProvider::builder().with_span_processor(queue);
+                let provider = SdkTracerProvider::builder()
+                    .with_id_generator(Ids::default())
+                    .with_span_processor(queue);
                 Some(provider.with_resource(resource.clone()).build())
             }
         };

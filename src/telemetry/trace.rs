@@ -11,6 +11,7 @@ use opentelemetry_sdk::trace::{SdkTracer, Span as SdkSpan};
 use uuid::Uuid;
 
 use super::context::TraceContext;
+use super::early::Early;
 use crate::ids::{RoomName, Seq};
 use crate::store::Appended;
 
@@ -22,7 +23,10 @@ pub type RelaySpan = SdkSpan;
 
 /// Makes spans, or none where nothing is exported. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Traces(Option<Arc<SdkTracer>>);
+pub struct Traces {
+    tracer: Option<Arc<SdkTracer>>,
+    early: Option<Arc<Early>>,
+}
 
 /// A publish that is sampled, until its message is stored.
 #[derive(Debug)]
@@ -47,7 +51,10 @@ pub struct Stage {
 
 impl Traces {
     pub(super) fn new(tracer: Option<SdkTracer>) -> Self {
-        Self(tracer.map(Arc::new))
+        Self {
+            tracer: tracer.map(Arc::new),
+            early: Early::from_environment().map(Arc::new),
+        }
     }
 
     /// Begins a publish, below what the client said; `None` where it is not sampled.
@@ -57,7 +64,12 @@ impl Traces {
         room: &RoomName,
         bytes: usize,
     ) -> Option<Box<PublishSpan>> {
-        let tracer = self.0.as_ref()?;
+        let tracer = self.tracer.as_ref()?;
+        if let Some(early) = &self.early
+            && early.refuses(parent.as_ref())
+        {
+            return None;
+        }
         let builder = SpanBuilder::from_name("send room").with_kind(SpanKind::Producer);
         let mut span =
             builder.start_with_context(&**tracer, &parent.map_or_else(Context::new, TraceContext::parent));
@@ -75,7 +87,7 @@ impl Traces {
 
     /// The span of a batch, linked to the publishes in it that are sampled; `None` where none is.
     pub fn batch<'a>(&self, stage: &Stage, of: impl Iterator<Item = &'a PublishSpan>) -> Option<SpanContext> {
-        let tracer = self.0.as_ref()?;
+        let tracer = self.tracer.as_ref()?;
         let publishes: Vec<SpanContext> = of.map(|publish| publish.span.span_context().clone()).collect();
         let first = publishes.first()?.clone();
         let links = publishes.into_iter().map(Link::with_context).collect();
@@ -104,14 +116,14 @@ impl Traces {
         let builder = SpanBuilder::from_name("publish redis")
             .with_kind(SpanKind::Producer)
             .with_attributes(attributes);
-        let span = builder.start_with_context(&**self.0.as_ref()?, &parent.parent());
+        let span = builder.start_with_context(&**self.tracer.as_ref()?, &parent.parent());
         let context = TraceContext::of(span.span_context());
         Some((span, context))
     }
 
     /// A message has reached its room on this replica and its sessions have been woken.
     pub fn deliver(&self, parent: TraceContext, delivery: &Delivery<'_>) {
-        let Some(tracer) = &self.0 else { return };
+        let Some(tracer) = &self.tracer else { return };
         let mut attributes = messaging(SYSTEM, "deliver", "process", delivery.room.as_str()).to_vec();
         attributes.extend(identity(delivery.message));
         attributes.extend([
