@@ -153,7 +153,11 @@ impl App {
         let (workers_at_a_time, waiting) = (settings.password_workers(), settings.password_queue.into());
         let hasher = Hasher::new(workers_at_a_time, waiting, context.metrics.clone())?;
         let limits = Arc::new(Limits::new(settings.limits(), shared_counts, &context.metrics));
-        workers.spawn(forget_the_quiet(limits.clone(), stop_workers.clone()));
+        // The limits' books are as long as there are people who are busy (I7).
+        let books = limits.clone();
+        workers.spawn(repeat(FORGET, stop_workers.clone(), move || {
+            books.forget_the_quiet();
+        }));
         let app = http::routes(Gateway {
             context: context.clone(),
             tokens: Tokens::new(&base.key, Duration::from_secs(settings.token_ttl_seconds)),
@@ -228,8 +232,11 @@ impl App {
             self.settings.head_check_ms,
             self.stop_workers.clone(),
         ));
+        let context = self.context.clone();
         self.workers
-            .spawn(sweep(self.context.clone(), self.stop_workers.clone()));
+            .spawn(repeat(SWEEP, self.stop_workers.clone(), move || {
+                context.rooms.retire();
+            }));
 
         stop.await;
         let window = Duration::from_secs(self.settings.drain_seconds);
@@ -333,22 +340,12 @@ async fn check_heads(context: Arc<Context>, millis: u64, stop: CancellationToken
     }
 }
 
-async fn sweep(context: Arc<Context>, stop: CancellationToken) {
-    let mut every = tokio::time::interval(SWEEP);
+/// Does the same again and again until told to stop.
+async fn repeat(period: Duration, stop: CancellationToken, act: impl Fn()) {
+    let mut every = tokio::time::interval(period);
     loop {
         tokio::select! {
-            _ = every.tick() => context.rooms.retire(),
-            () = stop.cancelled() => return,
-        }
-    }
-}
-
-/// Keeps the limits' books as small as the number of those who are busy (I7).
-async fn forget_the_quiet(limits: Arc<Limits>, stop: CancellationToken) {
-    let mut every = tokio::time::interval(FORGET);
-    loop {
-        tokio::select! {
-            _ = every.tick() => limits.forget_the_quiet(),
+            _ = every.tick() => act(),
             () = stop.cancelled() => return,
         }
     }

@@ -317,10 +317,15 @@ mod tests {
         }
         assert_eq!(held(), 1000);
         // A key is quiet when its rate has made up for what it used: here after a fiftieth of a second.
-        while held() > 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-            rate.forget_the_quiet();
-        }
+        let forgetting = async {
+            while held() > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                rate.forget_the_quiet();
+            }
+        };
+        let limit = Duration::from_secs(10);
+        let forgotten = tokio::time::timeout(limit, forgetting).await;
+        assert!(forgotten.is_ok(), "{} keys are held", held());
     }
 
     #[test]

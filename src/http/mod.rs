@@ -12,7 +12,7 @@ mod upgrade;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use ipnet::IpNet;
 use opentelemetry::trace::{Status, TraceContextExt};
 use poem::PathPattern;
@@ -20,7 +20,7 @@ use poem::middleware::CatchPanic;
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route, handler};
 use poem_openapi::OpenApiService;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 pub use error::ApiError;
@@ -104,27 +104,7 @@ async fn answer(
         .filter(|origin| gateway.allows(origin))
         .cloned();
     let method = request.method().clone();
-    let span = tracing::info_span!(
-        "request",
-        otel.name = %method,
-        otel.kind = "server",
-        error.type = tracing::field::Empty,
-        url.scheme = "http",
-        http.request.method = %method,
-        http.route = tracing::field::Empty,
-        http.response.status_code = tracing::field::Empty,
-        url.path = path,
-        client.address = %address,
-        trace_id = tracing::field::Empty,
-    );
-    if let Some(parent) = traceparent(&request)
-        && let Err(e) = span.set_parent(parent.parent())
-    {
-        tracing::debug!(error = %e, "a request's trace was not continued");
-    }
-    if let Some(trace) = span.in_scope(TraceContext::current) {
-        span.record("trace_id", trace.trace_id());
-    }
+    let span = begin(&request, address);
     let result = match gateway.limits.requests.check(address) {
         Ok(()) if origin.is_some() && request.method() == Method::OPTIONS => {
             Ok(Response::builder().status(StatusCode::NO_CONTENT).finish())
@@ -147,17 +127,52 @@ async fn answer(
         gateway.context.metrics.refused(refused.kind);
         poem::error::ResponseError::as_response(&refused)
     });
+    end(&span, &method, route, response.status());
+    add_headers(response.headers_mut(), origin);
+    Ok(response)
+}
+
+/// The span of a request, in the client's trace where it gave one.
+fn begin(request: &Request, address: IpAddr) -> Span {
+    let span = tracing::info_span!(
+        "request",
+        otel.name = %request.method(),
+        otel.kind = "server",
+        error.type = tracing::field::Empty,
+        url.scheme = "http",
+        http.request.method = %request.method(),
+        http.route = tracing::field::Empty,
+        http.response.status_code = tracing::field::Empty,
+        url.path = request.original_uri().path(),
+        client.address = %address,
+        trace_id = tracing::field::Empty,
+    );
+    if let Some(parent) = traceparent(request)
+        && let Err(e) = span.set_parent(parent.parent())
+    {
+        tracing::debug!(error = %e, "a request's trace was not continued");
+    }
+    if let Some(trace) = span.in_scope(TraceContext::current) {
+        span.record("trace_id", trace.trace_id());
+    }
+    span
+}
+
+/// What is known of a request when it has been answered.
+fn end(span: &Span, method: &Method, route: Option<String>, status: StatusCode) {
     if let Some(route) = route {
         span.record("http.route", &route);
         span.context().span().update_name(format!("{method} {route}"));
     }
-    let status = response.status();
     span.record("http.response.status_code", status.as_u16());
     if status.is_server_error() {
         span.set_status(Status::error(""));
         span.record("error.type", status.as_str());
     }
-    let headers = response.headers_mut();
+}
+
+/// What every answer has, and what a page of another origin needs.
+fn add_headers(headers: &mut HeaderMap, origin: Option<HeaderValue>) {
     headers.insert(
         HeaderName::from_static("x-content-type-options"),
         HeaderValue::from_static("nosniff"),
@@ -174,7 +189,6 @@ async fn answer(
             HeaderValue::from_static("authorization, content-type"),
         );
     }
-    Ok(response)
 }
 
 /// The trace that a request goes on with; what is malformed is ignored.

@@ -1,4 +1,4 @@
-//! The OTLP exporters, with what the SDK's lack: TLS by the standard variables, and a count of what did not go out.
+//! Which signals go out by OTLP, and how: the exporters, with TLS by the standard variables, which the SDK's lack.
 
 use std::path::PathBuf;
 use std::time::Duration;
