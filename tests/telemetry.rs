@@ -48,6 +48,16 @@ async fn replicas(settings: &[(&str, &str)]) -> Cluster {
     cluster
 }
 
+/// Replicas that send to the collector without much delay.
+async fn exporting(collector: &Collector, more: &[(&str, &str)]) -> Cluster {
+    let mut settings = vec![
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.http.as_str()),
+        ("OTEL_BSP_SCHEDULE_DELAY", "100"),
+    ];
+    settings.extend(more);
+    replicas(&settings).await
+}
+
 fn only<'a>(spans: &'a [Span], name: &str, instance: &str) -> &'a Span {
     let found: Vec<&Span> = spans
         .iter()
@@ -57,6 +67,67 @@ fn only<'a>(spans: &'a [Span], name: &str, instance: &str) -> &'a Span {
         [span] => span,
         other => panic!("{} spans {name:?} of replica {instance}: {spans:#?}", other.len()),
     }
+}
+
+/// The tree of one message with this id, and what its spans say.
+fn check(spans: &[Span], id: &str) {
+    let send = only(spans, "send room", "one");
+    assert_eq!(send.parent(), PARENT, "the client's own span is the parent");
+    assert_eq!(send.kind(), 4, "a producer");
+    send.assert_says(&[
+        ("messaging.destination.name", "traced"),
+        ("messaging.operation.type", "send"),
+        ("messaging.message.body.size", "10"),
+        ("messaging.system", "chat-gateway"),
+        ("chat.message.repeated", "false"),
+    ]);
+    for child in ["wait for journal", "commit", "publish redis"] {
+        assert_eq!(only(spans, child, "one").parent(), send.id(), "{child}");
+    }
+    let commit = only(spans, "commit", "one");
+    commit.assert_says(&DATABASE);
+    let relay = only(spans, "publish redis", "one");
+    assert_eq!(relay.kind(), 4, "a producer");
+    relay.assert_says(&[
+        ("messaging.system", "redis"),
+        ("messaging.operation.type", "send"),
+    ]);
+    let channel = relay.attribute("messaging.destination.name").unwrap();
+    assert!(channel.contains(":room:"), "{channel}");
+    let batch = only(spans, "commit batch", "one");
+    let linked = |span: &Span| span.json["links"][0]["spanId"].clone();
+    assert_eq!(linked(batch), send.id(), "the batch is linked to the publish");
+    assert_eq!(batch.kind(), 3, "a client of the database");
+    batch.assert_says(&DATABASE);
+    assert_eq!(linked(commit), batch.id(), "and the commit to the batch");
+    let here = only(spans, "deliver room", "one");
+    assert_eq!(here.parent(), send.id());
+    let there = only(spans, "deliver room", "two");
+    assert_eq!(there.parent(), relay.id(), "by way of the envelope");
+    for about in [send, relay, here, there] {
+        about.assert_says(&[("messaging.message.id", id), ("chat.message.seq", "1")]);
+    }
+    for delivery in [here, there] {
+        check_delivery(delivery, commit);
+    }
+}
+
+fn check_delivery(delivery: &Span, commit: &Span) {
+    assert_eq!(delivery.kind(), 5, "a consumer");
+    delivery.assert_says(&[
+        ("messaging.destination.name", "traced"),
+        ("messaging.operation.type", "process"),
+        ("chat.sessions", "1"),
+    ]);
+    let number = |key| -> f64 { delivery.attribute(key).unwrap().parse().unwrap() };
+    assert!(number("chat.delivered.bytes") > 100.0);
+    let since = number("chat.since_commit_ms");
+    // All of them go by the clock of this machine; the span begins a little after the time was taken.
+    let from_commit = (delivery.nanos("startTimeUnixNano") - commit.nanos("endTimeUnixNano")) / 1e6;
+    assert!(
+        since > 0.0 && since <= from_commit + 0.01,
+        "{since} of {from_commit} ms"
+    );
 }
 
 /// Two people on two replicas; the message goes from the first to the second.
@@ -84,102 +155,7 @@ async fn follow_one_message(collector: &Collector, endpoint: &str, protocol: &st
 
     // send, wait, commit, batch, relay, two deliveries.
     let spans = collector.trace(TRACE, 7).await;
-    let send = only(&spans, "send room", "one");
-    assert_eq!(send.parent(), PARENT, "the client's own span is the parent");
-    assert_eq!(
-        send.attribute("messaging.destination.name").as_deref(),
-        Some("traced")
-    );
-    assert_eq!(
-        send.attribute("messaging.operation.type").as_deref(),
-        Some("send")
-    );
-    assert_eq!(
-        send.attribute("messaging.message.body.size").as_deref(),
-        Some("10")
-    );
-    assert_eq!(
-        send.attribute("messaging.system").as_deref(),
-        Some("chat-gateway")
-    );
-    assert_eq!(send.attribute("chat.message.repeated").as_deref(), Some("false"));
-    assert_eq!(send.kind(), 4, "a producer");
-    for child in ["wait for journal", "commit", "publish redis"] {
-        assert_eq!(only(&spans, child, "one").parent(), send.id(), "{child}");
-    }
-    let commit = only(&spans, "commit", "one");
-    for (key, value) in DATABASE {
-        assert_eq!(commit.attribute(key).as_deref(), Some(value), "{key}");
-    }
-    let relay = only(&spans, "publish redis", "one");
-    assert_eq!(relay.kind(), 4, "a producer");
-    assert_eq!(relay.attribute("messaging.system").as_deref(), Some("redis"));
-    assert_eq!(
-        relay.attribute("messaging.operation.type").as_deref(),
-        Some("send")
-    );
-    let channel = relay.attribute("messaging.destination.name").unwrap();
-    assert!(channel.contains(":room:"), "{channel}");
-    let batch = only(&spans, "commit batch", "one");
-    assert_eq!(
-        batch.json["links"][0]["spanId"],
-        send.id(),
-        "the batch is linked to the publish"
-    );
-    assert_eq!(batch.kind(), 3, "a client of the database");
-    for (key, value) in DATABASE {
-        assert_eq!(batch.attribute(key).as_deref(), Some(value), "{key}");
-    }
-    assert_eq!(
-        commit.json["links"][0]["spanId"],
-        batch.id(),
-        "and the commit to the batch"
-    );
-    let here = only(&spans, "deliver room", "one");
-    assert_eq!(here.parent(), send.id());
-    let there = only(&spans, "deliver room", "two");
-    assert_eq!(
-        there.parent(),
-        only(&spans, "publish redis", "one").id(),
-        "by way of the envelope"
-    );
-    for about in [send, relay, here, there] {
-        assert_eq!(
-            about.attribute("messaging.message.id").as_deref(),
-            message["id"].as_str()
-        );
-        assert_eq!(about.attribute("chat.message.seq").as_deref(), Some("1"));
-    }
-    for delivery in [here, there] {
-        assert_eq!(delivery.kind(), 5, "a consumer");
-        assert_eq!(
-            delivery.attribute("messaging.destination.name").as_deref(),
-            Some("traced")
-        );
-        assert_eq!(
-            delivery.attribute("messaging.operation.type").as_deref(),
-            Some("process")
-        );
-        assert_eq!(delivery.attribute("chat.sessions").as_deref(), Some("1"));
-        assert!(
-            delivery
-                .attribute("chat.delivered.bytes")
-                .unwrap()
-                .parse::<u64>()
-                .unwrap()
-                > 100
-        );
-        let since = delivery
-            .attribute("chat.since_commit_ms")
-            .expect("it says since when");
-        let since: f64 = since.parse().unwrap();
-        // All of them go by the clock of this machine; the span begins a little after the time was taken.
-        let from_commit = (delivery.nanos("startTimeUnixNano") - commit.nanos("endTimeUnixNano")) / 1e6;
-        assert!(
-            since > 0.0 && since <= from_commit + 0.01,
-            "{since} of {from_commit} ms"
-        );
-    }
+    check(&spans, message["id"].as_str().expect("an id"));
     assert_eq!(spans.len(), 7, "and nothing else: {spans:#?}");
     Collector::keep(&spans);
     testkit::until(
@@ -217,12 +193,7 @@ async fn what_is_not_sampled_leaves_nothing() {
     let Some(collector) = Collector::start().await else {
         return;
     };
-    let settings = [
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.http.as_str()),
-        ("OTEL_TRACES_SAMPLER", "parentbased_always_off"),
-        ("OTEL_BSP_SCHEDULE_DELAY", "100"),
-    ];
-    let cluster = replicas(&settings).await;
+    let cluster = exporting(&collector, &[("OTEL_TRACES_SAMPLER", "parentbased_always_off")]).await;
     let ann = cluster.replica(0).account("ann").await;
     let mut sender = Client::connect(cluster.replica(0), "quiet", Some(&ann.token), "")
         .await

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use testkit::{Authority, Backend, Client, Cluster, Companion, Options, Replica, free_port, until};
+use testkit::{Authority, Backend, Client, Cluster, Companion, Options, free_port, until};
 
 /// How long what must happen may take on a slow and busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -66,12 +66,6 @@ async fn redis(authority: &Authority) -> (Companion, String) {
     (server, format!("rediss://127.0.0.1:{port}"))
 }
 
-async fn hears_redis(replica: &Replica) -> bool {
-    let status = replica.ops_text("/status").await;
-    let status: serde_json::Value = serde_json::from_str(&status).unwrap_or_default();
-    status["redis"]["up"] == true
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_knows_the_authority_uses_tls_and_another_does_not_connect() {
     let (authority, stranger) = (Authority::default(), Authority::default());
@@ -100,14 +94,14 @@ async fn a_replica_that_knows_the_authority_uses_tls_and_another_does_not_connec
     let deaf = cluster.add_replica(&borrowed(&trusting(&known, &unknown))).await;
     let said = cluster.replica(deaf).log();
     assert!(
-        !hears_redis(cluster.replica(deaf)).await && said.contains("certificate"),
+        !cluster.replica(deaf).hears_redis().await && said.contains("certificate"),
         "{said}"
     );
 
     let here = cluster.add_replica(&borrowed(&trusting(&known, &known))).await;
     let there = cluster.add_replica(&borrowed(&trusting(&known, &known))).await;
     let (here, there) = (cluster.replica(here), cluster.replica(there));
-    assert!(hears_redis(here).await && hears_redis(there).await);
+    assert!(here.hears_redis().await && there.hears_redis().await);
     let ann = here.account("ann").await;
     let mut reader = Client::connect(there, "hall", None, "").await.unwrap();
     let mut sender = Client::connect(here, "hall", Some(&ann.token), "").await.unwrap();

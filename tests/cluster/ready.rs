@@ -10,16 +10,10 @@ async fn is(replica: &Replica, state: &str) -> bool {
     replica.ops_text("/readyz").await.trim_end() == state
 }
 
-async fn hears_redis(replica: &Replica) -> bool {
-    let status: serde_json::Value =
-        serde_json::from_str(&replica.ops_text("/status").await).expect("/status is JSON");
-    status["redis"]["up"] == true
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_starts_until_it_hears_redis_and_no_longer_than_others_would_wait() {
     let mut cluster = Cluster::start(binary(), Backend::Clustered, 1, &[]).await;
-    assert!(hears_redis(cluster.replica(0)).await, "ready, so it hears Redis");
+    assert!(cluster.replica(0).hears_redis().await, "ready, so it hears Redis");
 
     cluster.redis().stop();
     let began = Instant::now();
@@ -34,7 +28,7 @@ async fn a_replica_starts_until_it_hears_redis_and_no_longer_than_others_would_w
     .await;
     let took = began.elapsed();
     assert!(took > Duration::from_secs(4), "it waited for Redis only {took:?}");
-    assert!(!hears_redis(late).await);
+    assert!(!late.hears_redis().await);
     assert!(is(cluster.replica(0), "ready").await, "whoever runs goes on");
 }
 

@@ -41,6 +41,22 @@ impl Span {
         self.json["kind"].as_u64().unwrap_or_default()
     }
 
+    pub fn says(&self, key: &str, value: &str) -> bool {
+        self.attribute(key).as_deref() == Some(value)
+    }
+
+    /// Panics at the first attribute that is not as given.
+    pub fn assert_says(&self, attributes: &[(&str, &str)]) {
+        for (key, value) in attributes {
+            assert_eq!(
+                self.attribute(key).as_deref(),
+                Some(*value),
+                "{key} of {}",
+                self.name()
+            );
+        }
+    }
+
     /// A time of it, such as `startTimeUnixNano`.
     pub fn nanos(&self, field: &str) -> f64 {
         let nanos = self.json[field].as_str().and_then(|nanos| nanos.parse().ok());

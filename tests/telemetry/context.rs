@@ -6,15 +6,7 @@ use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 
 use crate::collector::{Collector, Span};
-use crate::{PARENT, TRACE, replicas};
-
-async fn exporting(collector: &Collector) -> Cluster {
-    replicas(&[
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.http.as_str()),
-        ("OTEL_BSP_SCHEDULE_DELAY", "100"),
-    ])
-    .await
-}
+use crate::{PARENT, TRACE, exporting};
 
 fn sends(spans: Vec<Span>) -> Vec<Span> {
     let is_send = |span: &Span| span.name() == "send room";
@@ -74,7 +66,7 @@ async fn a_sessions_context_counts_until_a_message_brings_its_own() {
     let Some(collector) = Collector::start().await else {
         return;
     };
-    let cluster = exporting(&collector).await;
+    let cluster = exporting(&collector, &[]).await;
     let own = "00-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-bbbbbbbbbbbbbbbb-01";
     let handshake = format!("00-{TRACE}-{PARENT}-01");
     let ids = say_under(
@@ -99,7 +91,7 @@ async fn what_is_malformed_begins_a_trace_of_its_own() {
     let Some(collector) = Collector::start().await else {
         return;
     };
-    let cluster = exporting(&collector).await;
+    let cluster = exporting(&collector, &[]).await;
     let upper = format!("00-{}-{PARENT}-01", TRACE.to_uppercase());
     let ids = say_under(&cluster, "ff-nonsense", &[None, Some(&upper), Some("")]).await;
     let sends = all_sends(&collector, 3).await;
@@ -142,7 +134,7 @@ async fn a_message_by_http_stands_below_its_request() {
     let Some(collector) = Collector::start().await else {
         return;
     };
-    let cluster = exporting(&collector).await;
+    let cluster = exporting(&collector, &[]).await;
     let ann = cluster.replica(0).account("ann").await;
     // What the client does not sample leaves nothing; the one after it shows that spans have come.
     let unsampled = post(&cluster, &ann.token, &format!("00-{TRACE}-{PARENT}-00")).await;

@@ -6,7 +6,7 @@ use serde_json::json;
 use testkit::Client;
 
 use crate::collector::{Collector, Span};
-use crate::{PARENT, TRACE, replicas};
+use crate::{PARENT, TRACE, exporting};
 
 /// The spans of that name, once there is one that fits.
 async fn found(collector: &Collector, name: &str, fits: impl Fn(&Span) -> bool) -> Span {
@@ -15,21 +15,12 @@ async fn found(collector: &Collector, name: &str, fits: impl Fn(&Span) -> bool) 
     find().expect("it was there")
 }
 
-fn says(span: &Span, key: &str, value: &str) -> bool {
-    span.attribute(key).as_deref() == Some(value)
-}
-
 #[tokio::test]
 async fn a_resume_and_a_repair_are_spans() {
     let Some(collector) = Collector::start().await else {
         return;
     };
-    let cluster = replicas(&[
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.http.as_str()),
-        ("OTEL_BSP_SCHEDULE_DELAY", "100"),
-        ("HEAD_CHECK_MS", "200"),
-    ])
-    .await;
+    let cluster = exporting(&collector, &[("HEAD_CHECK_MS", "200")]).await;
     let (here, there) = (cluster.replica(0), cluster.replica(1));
     let ann = here.account("ann").await;
     let mut sender = Client::connect(here, "hall", Some(&ann.token), "").await.unwrap();
@@ -39,19 +30,19 @@ async fn a_resume_and_a_repair_are_spans() {
 
     let mut reader = Client::connect(there, "hall", None, "after=1").await.unwrap();
     let resume = found(&collector, "join room", |span| {
-        span.instance == "two" && says(span, "chat.resume.behind", "2")
+        span.instance == "two" && span.says("chat.resume.behind", "2")
     })
     .await;
-    assert!(says(&resume, "chat.resume.recovered", "true"), "{resume:#?}");
-    assert!(says(&resume, "messaging.destination.name", "hall"), "{resume:#?}");
+    assert!(resume.says("chat.resume.recovered", "true"), "{resume:#?}");
+    assert!(resume.says("messaging.destination.name", "hall"), "{resume:#?}");
     let request = found(&collector, "GET /api/v1/rooms/{room}/messages/ws", |span| {
         span.id() == resume.parent()
     })
     .await;
-    assert!(says(&request, "http.response.status_code", "101"), "{request:#?}");
+    assert!(request.says("http.response.status_code", "101"), "{request:#?}");
     let query = found(&collector, "SELECT messages", |span| span.parent() == resume.id()).await;
     assert_eq!(query.kind(), 3, "a client of the database");
-    assert!(says(&query, "db.system.name", "postgresql"), "{query:#?}");
+    assert!(query.says("db.system.name", "postgresql"), "{query:#?}");
 
     // Redis is away: what is said here is a hole there, until the head check finds it.
     cluster.redis().stop();
@@ -60,12 +51,12 @@ async fn a_resume_and_a_repair_are_spans() {
         .await;
     reader.next_where(|event| event["text"] == "unheard").await;
     let repair = found(&collector, "repair hole", |span| {
-        span.instance == "two" && says(span, "chat.repaired", "1")
+        span.instance == "two" && span.says("chat.repaired", "1")
     })
     .await;
-    assert!(says(&repair, "chat.hole.after", "3"), "{repair:#?}");
-    assert!(says(&repair, "chat.hole.upto", "4"), "{repair:#?}");
-    assert!(says(&repair, "messaging.destination.name", "hall"), "{repair:#?}");
+    assert!(repair.says("chat.hole.after", "3"), "{repair:#?}");
+    assert!(repair.says("chat.hole.upto", "4"), "{repair:#?}");
+    assert!(repair.says("messaging.destination.name", "hall"), "{repair:#?}");
 }
 
 #[tokio::test]
@@ -73,13 +64,7 @@ async fn a_line_of_the_log_says_whose_trace_it_belongs_to() {
     let Some(collector) = Collector::start().await else {
         return;
     };
-    let cluster = replicas(&[
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.http.as_str()),
-        ("OTEL_BSP_SCHEDULE_DELAY", "100"),
-        ("LOG_FORMAT", "json"),
-        ("RUST_LOG", "warn"),
-    ])
-    .await;
+    let cluster = exporting(&collector, &[("LOG_FORMAT", "json"), ("RUST_LOG", "warn")]).await;
     let to = cluster.replica(0);
     cluster.sql("ALTER TABLE accounts RENAME TO elsewhere").await;
     let answer = reqwest::Client::builder()

@@ -6,19 +6,14 @@ use serde_json::json;
 use testkit::Client;
 
 use crate::collector::Collector;
-use crate::replicas;
+use crate::exporting;
 
 #[tokio::test]
 async fn no_span_says_what_is_private() {
     let Some(collector) = Collector::start().await else {
         return;
     };
-    let cluster = replicas(&[
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.http.as_str()),
-        ("OTEL_BSP_SCHEDULE_DELAY", "100"),
-        ("RUST_LOG", "debug"),
-    ])
-    .await;
+    let cluster = exporting(&collector, &[("RUST_LOG", "debug")]).await;
     let to = cluster.replica(0);
     let ann = to.account("ann").await;
     let wrong = json!({"username": ann.username, "secret": "hunter2-is-wrong"});

@@ -228,6 +228,13 @@ impl Replica {
         }
     }
 
+    /// Whether it hears its own heartbeat through Redis, as /status says.
+    pub async fn hears_redis(&self) -> bool {
+        let status = self.ops_text("/status").await;
+        let status: serde_json::Value = serde_json::from_str(&status).expect("/status is JSON");
+        status["redis"]["up"] == true
+    }
+
     /// The text of /metrics.
     pub async fn metrics(&self) -> String {
         let text = self.ops_text("/metrics").await;
