@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    postgres::Postgres,
+    postgres::PostgresServer,
     process::{bound_to_us, free_port, run, scratch, serial},
     redis::RedisServer,
     replica::{Replica, Target},
@@ -35,6 +35,8 @@ pub struct Options<'a> {
     pub durable: bool,
     /// A Redis to share instead of one of its own.
     pub redis: Option<Arc<RedisServer>>,
+    /// The URL of a database to use instead of one on the shared Postgres.
+    pub database: Option<String>,
     /// Run `migrate` before the replicas start.
     pub migrate: bool,
 }
@@ -47,6 +49,7 @@ impl Default for Options<'_> {
             settings: &[],
             durable: false,
             redis: None,
+            database: None,
             migrate: true,
         }
     }
@@ -90,7 +93,10 @@ impl Cluster {
                 environment.insert("DATA_DIR".into(), data.to_str().expect("UTF-8").into());
             }
             Backend::Clustered => {
-                let url = Postgres::shared(options.durable).await.database().await;
+                let url = match options.database {
+                    Some(url) => url,
+                    None => PostgresServer::shared(options.durable).await.database().await,
+                };
                 let server = match options.redis {
                     Some(server) => server,
                     None => Arc::new(RedisServer::start().await),

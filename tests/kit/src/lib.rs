@@ -23,6 +23,7 @@ pub use authority::Authority;
 pub use client::{Client, ConnectError, Ended, Event};
 pub use cluster::{Backend, Cluster, Options};
 pub use companion::Companion;
+pub use postgres::{OlderCopy, PostgresServer};
 pub use process::{free_port, until};
 pub use redis::RedisServer;
 pub use replica::{Account, Answer, Replica, Target};

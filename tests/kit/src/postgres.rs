@@ -1,14 +1,16 @@
-//! Postgres: one server a test process (two when a bench asks for default durability), a database for each cluster.
+//! Postgres: one server a test process (two when a bench asks for default durability), a database for each cluster; and
+//! servers of a test's own, to be stopped, copied, put back and promoted.
 
 use std::{
     fs,
     os::unix::fs::chown,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::Mutex,
+    sync::{Mutex, MutexGuard},
     time::Duration,
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::OnceCell;
 
 use crate::{
@@ -16,31 +18,61 @@ use crate::{
     sql::psql,
 };
 
-pub(crate) struct Postgres {
-    port: u16,
-    // Held so that the process stays ours to end; the watchdog does when this process is gone.
-    _child: Mutex<Child>,
+/// How safe a commit is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Durability {
+    /// It waits for the disk.
+    Default,
+    /// It outlives the server's death, not the machine's.
+    Process,
+    /// It is fast.
+    None,
 }
 
-impl Postgres {
+impl Durability {
+    const fn settings(self) -> &'static [&'static str] {
+        match self {
+            Self::Default => &[],
+            Self::Process => &["fsync=off"],
+            Self::None => &["fsync=off", "synchronous_commit=off", "full_page_writes=off"],
+        }
+    }
+}
+
+/// A Postgres. Dropped, it ends as by [`stop`](Self::stop); it does with the test process too, however that ends.
+pub struct PostgresServer {
+    /// Has the data in `data`, by which the watchdog finds it.
+    folder: PathBuf,
+    port: u16,
+    durability: Durability,
+    user: Option<(String, u32, u32)>,
+    child: Mutex<Option<Child>>,
+}
+
+/// What a Postgres had at a moment, to be put back.
+pub struct OlderCopy(PathBuf);
+
+impl PostgresServer {
     /// The server that all tests of this process share. Without `durable` a commit does not wait for the disk: no
-    /// test kills Postgres, so only its speed changes.
-    pub(crate) async fn shared(durable: bool) -> &'static Postgres {
-        static FAST: OnceCell<Postgres> = OnceCell::const_new();
-        static DURABLE: OnceCell<Postgres> = OnceCell::const_new();
-        let cell = if durable { &DURABLE } else { &FAST };
-        cell.get_or_init(|| Self::start(durable)).await
+    /// test stops this one, so only its speed changes.
+    pub(crate) async fn shared(durable: bool) -> &'static Self {
+        static FAST: OnceCell<PostgresServer> = OnceCell::const_new();
+        static DURABLE: OnceCell<PostgresServer> = OnceCell::const_new();
+        let (cell, durability) = match durable {
+            true => (&DURABLE, Durability::Default),
+            false => (&FAST, Durability::None),
+        };
+        cell.get_or_init(|| Self::initialised(durability)).await
     }
 
-    async fn start(durable: bool) -> Self {
-        let folder = scratch().join(if durable { "postgres-durable" } else { "postgres" });
-        let data = folder.join("data");
-        fs::create_dir(&folder).expect("a folder for Postgres");
-        let user = unprivileged();
-        if let Some((_, uid, gid)) = &user {
-            chown(&folder, Some(*uid), Some(*gid)).expect("root may chown");
-        }
-        let mut initdb = as_user(&user, &program("initdb"));
+    /// A server of a test's own. What it has committed outlives its process.
+    pub async fn start() -> Self {
+        Self::initialised(Durability::Process).await
+    }
+
+    async fn initialised(durability: Durability) -> Self {
+        let this = Self::new(durability);
+        let mut initdb = as_user(&this.user, &program("initdb"));
         initdb.args([
             "--no-sync",
             "--auth=trust",
@@ -49,41 +81,72 @@ impl Postgres {
             "--locale=C",
             "-D",
         ]);
-        initdb.arg(&data);
+        initdb.arg(this.data());
         run("initdb".into(), initdb).await;
+        this.start_again().await;
+        this
+    }
 
-        let port = free_port();
-        let log = folder.join("log");
-        let mut server = as_user(&user, &program("postgres"));
+    /// A folder and a port, nothing more yet.
+    fn new(durability: Durability) -> Self {
+        let folder = scratch().join(format!("postgres-{}", serial()));
+        fs::create_dir(&folder).expect("a folder for Postgres");
+        let user = unprivileged();
+        if let Some((_, uid, gid)) = &user {
+            chown(&folder, Some(*uid), Some(*gid)).expect("root may chown");
+        }
+        Self {
+            folder,
+            port: free_port(),
+            durability,
+            user,
+            child: Mutex::new(None),
+        }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Starts it on its port, with the data that it has, and waits until it answers.
+    pub async fn start_again(&self) {
+        let log = self.folder.join("log");
+        let mut server = as_user(&self.user, &program("postgres"));
         server
             .arg("-D")
-            .arg(&data)
+            .arg(self.data())
             .arg("-k")
-            .arg(&folder)
+            .arg(&self.folder)
             .arg("-p")
-            .arg(port.to_string());
-        let mut settings = vec![
+            .arg(self.port.to_string());
+        let always = [
             "listen_addresses=127.0.0.1",
             "max_connections=300",
             "shared_buffers=128MB",
         ];
-        if !durable {
-            settings.extend(["fsync=off", "synchronous_commit=off", "full_page_writes=off"]);
-        }
-        for setting in settings {
+        for setting in always.iter().chain(self.durability.settings()) {
             server.arg("-c").arg(setting);
         }
-        let output = fs::File::create(&log).expect("a log file");
+        let output = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .expect("a log file");
         server
             .stdin(Stdio::null())
             .stdout(output.try_clone().expect("a handle"))
             .stderr(output);
         let child = spawn(server).expect("Postgres starts");
-        let this = Self {
-            port,
-            _child: Mutex::new(child),
-        };
-        let url = this.url("postgres");
+        assert!(self.lock().replace(child).is_none(), "Postgres was running");
+        let url = self.url("postgres");
         let ready = || async {
             let url = url.clone();
             tokio::task::spawn_blocking(move || {
@@ -101,23 +164,106 @@ impl Postgres {
             ready,
         )
         .await;
-        this
-    }
-
-    fn url(&self, database: &str) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
     }
 
     /// A new, empty database; its URL.
-    pub(crate) async fn database(&self) -> String {
+    pub async fn database(&self) -> String {
         let name = format!("chat_{}", serial());
-        let mut create = psql(&self.url("postgres"));
-        create.args(["-c", &format!("CREATE DATABASE {name}")]);
-        tokio::time::timeout(Duration::from_secs(60), run("CREATE DATABASE".into(), create))
-            .await
-            .expect("a database within a minute");
+        self.sql(&format!("CREATE DATABASE {name}")).await;
         self.url(&name)
     }
+
+    /// Runs SQL in the database `postgres`.
+    pub async fn sql(&self, sql: &str) -> String {
+        let mut command = psql(&self.url("postgres"));
+        command.args(["-c", sql]);
+        tokio::time::timeout(Duration::from_secs(60), run(sql.into(), command))
+            .await
+            .expect("an answer within a minute")
+    }
+
+    /// Ends it at once, as `pg_ctl stop -m immediate` does: its connections break, its port refuses.
+    pub async fn stop(&self) {
+        let child = self.lock().take().expect("Postgres was running");
+        tokio::task::spawn_blocking(move || quit(child))
+            .await
+            .expect("no panic");
+    }
+
+    /// What it has now, of all databases.
+    pub async fn copy(&self) -> OlderCopy {
+        let copy = self.folder.join(format!("copy-{}", serial()));
+        self.back_up(&copy, &[]).await;
+        OlderCopy(copy)
+    }
+
+    /// Ends it, and starts it again on the same port from an older copy: what was committed since is gone.
+    pub async fn put_back(&self, copy: &OlderCopy) {
+        if self.is_running() {
+            self.stop().await;
+        }
+        fs::remove_dir_all(self.data()).expect("its data can go");
+        let mut cp = as_user(&self.user, Path::new("cp"));
+        cp.arg("-a").arg(&copy.0).arg(self.data());
+        run("cp".into(), cp).await;
+        self.start_again().await;
+    }
+
+    /// A hot standby on a port of its own: it follows, and answers writes with SQLSTATE 25006 until it is promoted.
+    pub async fn standby(&self) -> Self {
+        let standby = Self::new(self.durability);
+        self.back_up(&standby.data(), &["--write-recovery-conf"]).await;
+        standby.start_again().await;
+        standby
+    }
+
+    /// Waits until a standby has replayed all that this server has written until now.
+    pub async fn followed_by(&self, standby: &Self) {
+        let written = self.sql("SELECT pg_current_wal_lsn()").await;
+        let replayed = format!("SELECT pg_last_wal_replay_lsn() >= '{written}'");
+        until("the standby has caught up", START_LIMIT, || async {
+            standby.sql(&replayed).await == "t"
+        })
+        .await;
+    }
+
+    /// Makes a standby a server of its own, and waits until it takes writes.
+    pub async fn promote(&self) {
+        assert_eq!(self.sql("SELECT pg_promote(true, 60)").await, "t", "promoted");
+    }
+
+    async fn back_up(&self, to: &Path, options: &[&str]) {
+        let mut command = as_user(&self.user, &program("pg_basebackup"));
+        command
+            .args(["--checkpoint=fast", "--wal-method=stream", "--no-sync", "-d"])
+            .arg(self.url("postgres"))
+            .args(options)
+            .arg("-D")
+            .arg(to);
+        run("pg_basebackup".into(), command).await;
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.lock().is_some()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Child>> {
+        self.child.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+impl Drop for PostgresServer {
+    fn drop(&mut self) {
+        let child = self.lock().take();
+        child.into_iter().for_each(quit);
+    }
+}
+
+/// SIGQUIT is Postgres' immediate shutdown: it kills what does not end within seconds.
+fn quit(mut child: Child) {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let _ = kill_process(pid.expect("a pid"), Signal::QUIT);
+    let _ = child.wait();
 }
 
 /// Postgres refuses to run as root: (name, uid, gid) of a user who may, when we are root.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use testkit::{Cluster, Options};
+use testkit::{Cluster, Options, PostgresServer};
 
 #[tokio::test]
 async fn each_cluster_has_a_database_and_a_redis_of_its_own() {
@@ -35,4 +35,37 @@ async fn each_cluster_has_a_database_and_a_redis_of_its_own() {
     one.redis().stop();
     one.redis().start_again().await;
     assert_eq!(one.redis().cli(&["EXISTS", "key"]).await, "0");
+}
+
+#[tokio::test]
+async fn an_older_copy_lacks_what_came_later_and_what_is_committed_outlives_a_stop() {
+    let server = PostgresServer::start().await;
+    server
+        .sql("CREATE TABLE t (n int); INSERT INTO t VALUES (1)")
+        .await;
+    let copy = server.copy().await;
+    server.sql("INSERT INTO t VALUES (2)").await;
+    server.stop().await;
+    assert!(std::net::TcpStream::connect(("127.0.0.1", server.port())).is_err());
+    server.start_again().await;
+    assert_eq!(server.sql("SELECT count(*) FROM t").await, "2");
+    for _ in 0..2 {
+        server.put_back(&copy).await;
+        assert_eq!(server.sql("SELECT count(*) FROM t").await, "1");
+    }
+}
+
+#[tokio::test]
+async fn a_standby_follows_refuses_writes_and_is_promoted() {
+    let server = PostgresServer::start().await;
+    let standby = server.standby().await;
+    server.sql("CREATE TABLE t (n int)").await;
+    server.followed_by(&standby).await;
+    let write = "DO $$ BEGIN INSERT INTO t VALUES (1); EXCEPTION WHEN SQLSTATE '25006' THEN RETURN; END $$";
+    standby.sql(write).await;
+    assert_eq!(standby.sql("SELECT count(*) FROM t").await, "0");
+    server.stop().await;
+    standby.promote().await;
+    standby.sql(write).await;
+    assert_eq!(standby.sql("SELECT count(*) FROM t").await, "1");
 }
