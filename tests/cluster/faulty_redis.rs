@@ -20,8 +20,6 @@ pub enum Fault {
     LosesEveryTenth,
     /// A subscription to rooms takes so long to arrive.
     SubscribesLate(Duration),
-    /// None, until [`FaultyRedis::swallow`].
-    None,
 }
 
 pub struct FaultyRedis {
@@ -34,15 +32,6 @@ pub struct FaultyRedis {
 struct Counts {
     published: AtomicU64,
     lost: AtomicU64,
-    accepted: AtomicU64,
-    /// Of the connections accepted, so many swallow everything.
-    swallowing: AtomicU64,
-}
-
-impl Counts {
-    fn swallows(&self, number: u64) -> bool {
-        number <= self.swallowing.load(Ordering::Relaxed)
-    }
 }
 
 impl FaultyRedis {
@@ -64,13 +53,6 @@ impl FaultyRedis {
         format!("redis://127.0.0.1:{}/", self.port)
     }
 
-    /// The connections of this moment stay open, and nothing comes out of them any more, at either end: what a
-    /// firewall does that has forgotten them. New connections work.
-    pub fn swallow(&self) {
-        let accepted = self.counts.accepted.load(Ordering::Relaxed);
-        self.counts.swallowing.store(accepted, Ordering::Relaxed);
-    }
-
     /// Messages published in rooms, and how many of them were lost.
     pub fn counts(&self) -> (u64, u64) {
         (
@@ -84,17 +66,16 @@ async fn accept(listener: TcpListener, upstream: u16, fault: Fault, counts: Arc<
     let mut connections = JoinSet::new();
     while let Ok((replica, _)) = listener.accept().await {
         let counts = counts.clone();
-        let number = counts.accepted.fetch_add(1, Ordering::Relaxed) + 1;
         connections.spawn(async move {
             let Ok(redis) = TcpStream::connect(("127.0.0.1", upstream)).await else {
                 return;
             };
             let _ = (replica.set_nodelay(true), redis.set_nodelay(true));
-            let (from_replica, to_replica) = replica.into_split();
-            let (from_redis, to_redis) = redis.into_split();
+            let (from_replica, mut to_replica) = replica.into_split();
+            let (mut from_redis, to_redis) = redis.into_split();
             tokio::select! {
-                _ = commands(from_replica, to_redis, fault, number, &counts) => {}
-                _ = answers(from_redis, to_replica, number, &counts) => {}
+                _ = commands(from_replica, to_redis, fault, &counts) => {}
+                _ = tokio::io::copy(&mut from_redis, &mut to_replica) => {}
             }
         });
     }
@@ -104,7 +85,6 @@ async fn commands(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     fault: Fault,
-    number: u64,
     counts: &Counts,
 ) -> io::Result<()> {
     let mut buffer = Vec::new();
@@ -124,26 +104,8 @@ async fn commands(
             }
             done = end;
         }
-        if !counts.swallows(number) {
-            to.write_all(&buffer[..done]).await?;
-        }
+        to.write_all(&buffer[..done]).await?;
         buffer.drain(..done);
-    }
-    Ok(())
-}
-
-async fn answers(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-    number: u64,
-    counts: &Counts,
-) -> io::Result<()> {
-    let mut buffer = Vec::new();
-    while from.read_buf(&mut buffer).await? > 0 {
-        if !counts.swallows(number) {
-            to.write_all(&buffer).await?;
-        }
-        buffer.clear();
     }
     Ok(())
 }

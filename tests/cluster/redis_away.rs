@@ -1,12 +1,10 @@
 //! I5: Redis holds nothing that matters.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use testkit::{Backend, Client, Cluster, Options, RedisServer};
+use testkit::{Backend, Client, Cluster, Options};
 
 use super::crowd::subscribed;
-use super::faulty_redis::{Fault, FaultyRedis};
 use crate::binary;
 
 /// Far above the time that a message takes by Redis, far below what the test waits for.
@@ -144,13 +142,10 @@ async fn a_redis_that_hangs_delays_nobody_but_other_replicas() {
 /// Connections that are open and dead: nobody says so, neither to who listens on one nor to who publishes on it.
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_swallow_everything_are_noticed() {
-    let redis = Arc::new(RedisServer::start().await);
-    let faulty = FaultyRedis::start(redis.port(), Fault::None).await;
-    let url = faulty.url();
-    let settings = [&LIMITS[..], &[("HEAD_CHECK_MS", "2000"), ("REDIS_URL", &url)]].concat();
+    let settings = [&LIMITS[..], &[("HEAD_CHECK_MS", "2000")]].concat();
     let options = Options {
         replicas: 2,
-        redis: Some(redis),
+        proxied: true,
         settings: &settings,
         ..Options::default()
     };
@@ -165,7 +160,7 @@ async fn connections_that_swallow_everything_are_noticed() {
     subscribed(&cluster, 1).await;
     until_fast(&mut sender, &mut reader, "at first").await;
     for round in ["once", "twice"] {
-        faulty.swallow();
+        cluster.redis_proxy().swallow();
         let begun = Instant::now();
         let ack = sender.say("into the void", &format!("void {round}")).await;
         assert!(begun.elapsed() < HEAD_CHECK, "an ack took {:?}", begun.elapsed());

@@ -11,6 +11,7 @@ use std::{
 use crate::{
     postgres::PostgresServer,
     process::{bound_to_us, free_port, run, scratch, serial},
+    proxy::Proxy,
     redis::RedisServer,
     replica::{Replica, Target},
     sql::{SqlSession, psql},
@@ -39,6 +40,9 @@ pub struct Options<'a> {
     pub database: Option<String>,
     /// Run `migrate` before the replicas start.
     pub migrate: bool,
+    /// The replicas reach Postgres and Redis through proxies, [`Cluster::database_proxy`] and
+    /// [`Cluster::redis_proxy`]; the test itself does not.
+    pub proxied: bool,
 }
 
 impl Default for Options<'_> {
@@ -51,6 +55,7 @@ impl Default for Options<'_> {
             redis: None,
             database: None,
             migrate: true,
+            proxied: false,
         }
     }
 }
@@ -62,8 +67,14 @@ pub struct Cluster {
     environment: BTreeMap<String, String>,
     database_url: Option<String>,
     redis: Option<Arc<RedisServer>>,
+    proxies: Option<Proxies>,
     http: reqwest::Client,
     replicas: Vec<Replica>,
+}
+
+struct Proxies {
+    database: Proxy,
+    redis: Proxy,
 }
 
 impl Cluster {
@@ -85,7 +96,7 @@ impl Cluster {
         let folder = scratch().join(format!("cluster-{}", serial()));
         fs::create_dir(&folder).expect("a folder for the cluster");
         let mut environment = defaults();
-        let (mut database_url, mut redis) = (None, None);
+        let (mut database_url, mut redis, mut proxies) = (None, None, None);
         match options.backend {
             Backend::Embedded => {
                 assert!(options.replicas <= 1, "embedded is one replica");
@@ -104,6 +115,13 @@ impl Cluster {
                 environment.insert("DATABASE_URL".into(), url.clone());
                 environment.insert("REDIS_URL".into(), server.url());
                 environment.insert("JWT_SECRET".into(), secret());
+                if options.proxied {
+                    let database = Proxy::start(port_of(&url)).await;
+                    let redis = Proxy::start(server.port()).await;
+                    environment.insert("DATABASE_URL".into(), through(&url, &database));
+                    environment.insert("REDIS_URL".into(), through(&server.url(), &redis));
+                    proxies = Some(Proxies { database, redis });
+                }
                 (database_url, redis) = (Some(url), Some(server));
             }
         }
@@ -125,6 +143,7 @@ impl Cluster {
             environment,
             database_url,
             redis,
+            proxies,
             http,
             replicas: Vec::new(),
         };
@@ -206,6 +225,16 @@ impl Cluster {
         self.redis.as_deref().expect("clustered")
     }
 
+    /// Between the replicas and Postgres, with [`Options::proxied`].
+    pub fn database_proxy(&self) -> &Proxy {
+        &self.proxies.as_ref().expect("proxied").database
+    }
+
+    /// Between the replicas and Redis, with [`Options::proxied`].
+    pub fn redis_proxy(&self) -> &Proxy {
+        &self.proxies.as_ref().expect("proxied").redis
+    }
+
     /// Runs SQL by psql and returns its rows, `|` between columns. Panics when it fails.
     pub async fn sql(&self, sql: &str) -> String {
         let mut command = psql(self.database_url());
@@ -244,6 +273,18 @@ fn defaults() -> BTreeMap<String, String> {
     environment.insert("DRAIN_SECONDS".into(), "1".into());
     environment.insert("RUST_BACKTRACE".into(), "1".into());
     environment
+}
+
+/// The port in a URL of the kit's: the number before its path.
+fn port_of(url: &str) -> u16 {
+    let (authority, _) = url.rsplit_once('/').expect("a path");
+    let (_, port) = authority.rsplit_once(':').expect("a port");
+    port.parse().expect("a number")
+}
+
+/// The same server by way of a proxy.
+fn through(url: &str, proxy: &Proxy) -> String {
+    url.replace(&format!(":{}/", port_of(url)), &format!(":{}/", proxy.port()))
 }
 
 /// A signing secret that nobody else has: two random UUIDs of the kernel's.

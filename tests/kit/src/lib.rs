@@ -3,7 +3,7 @@
 //!
 //! [`Cluster::start`] gives a test its own database, its own Redis and its replicas; [`Replica`] is one process
 //! that can be killed and started again; [`Client`] is one WebSocket; [`ResumingClient`] reconnects for ever, as
-//! the API tells client developers to. Whatever is started ends with the test process, however that ends.
+//! the API tells client developers to; [`Proxy`] stands between any two of them and breaks the network. Whatever is started ends with the test process, however that ends.
 //!
 //! Everything here panics with an explanation when it cannot do its work: the caller is a test.
 
@@ -13,6 +13,7 @@ mod cluster;
 mod companion;
 mod postgres;
 mod process;
+mod proxy;
 mod redis;
 mod replica;
 mod resuming;
@@ -25,6 +26,7 @@ pub use cluster::{Backend, Cluster, Options};
 pub use companion::Companion;
 pub use postgres::{OlderCopy, PostgresServer};
 pub use process::{free_port, until};
+pub use proxy::Proxy;
 pub use redis::RedisServer;
 pub use replica::{Account, Answer, Replica, Target};
 pub use resuming::{ResumingClient, Seen};

@@ -13,7 +13,10 @@ use reqwest::header::HeaderMap;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::process::{START_LIMIT, bound_to_us, serial, spawn, tail};
+use crate::{
+    process::{START_LIMIT, bound_to_us, serial, spawn, tail},
+    proxy::Proxy,
+};
 
 /// Where a replica is, without the process: cheap to clone into a task.
 #[derive(Clone, Debug)]
@@ -41,6 +44,18 @@ pub struct Account {
 impl Target {
     pub(crate) fn new(port: u16, http: reqwest::Client) -> Self {
         Self { port, http }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The same replica by way of a proxy, which was started with [`port`](Self::port).
+    pub fn through(&self, proxy: &Proxy) -> Self {
+        Self {
+            port: proxy.port(),
+            http: self.http.clone(),
+        }
     }
 
     pub fn base_url(&self) -> String {

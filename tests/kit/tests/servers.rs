@@ -1,8 +1,14 @@
 //! The servers that the kit starts, without the binary that the kit is for.
 
-use std::path::Path;
+use std::{io, path::Path, time::Duration};
 
-use testkit::{Cluster, Options, PostgresServer};
+use testkit::{Cluster, Options, PostgresServer, Proxy};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time::{Instant, timeout},
+};
 
 #[tokio::test]
 async fn each_cluster_has_a_database_and_a_redis_of_its_own() {
@@ -68,4 +74,79 @@ async fn a_standby_follows_refuses_writes_and_is_promoted() {
     standby.promote().await;
     standby.sql(write).await;
     assert_eq!(standby.sql("SELECT count(*) FROM t").await, "1");
+}
+
+/// A server that answers each byte with its own mark.
+async fn marking(mark: u8, tasks: &mut JoinSet<()>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tasks.spawn(async move {
+        let mut connections = JoinSet::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            connections.spawn(async move {
+                while stream.read_u8().await.is_ok() && stream.write_u8(mark).await.is_ok() {}
+            });
+        }
+    });
+    port
+}
+
+async fn ask(stream: &mut TcpStream) -> io::Result<u8> {
+    stream.write_u8(b'?').await?;
+    stream.read_u8().await
+}
+
+async fn silent(stream: &mut TcpStream) -> bool {
+    timeout(Duration::from_millis(200), stream.read_u8())
+        .await
+        .is_err()
+}
+
+#[tokio::test]
+async fn a_proxy_has_the_faults_of_a_network() {
+    let mut servers = JoinSet::new();
+    let (a, b) = (
+        marking(b'a', &mut servers).await,
+        marking(b'b', &mut servers).await,
+    );
+    let proxy = Proxy::start(a).await;
+    let connect = || TcpStream::connect(("127.0.0.1", proxy.port()));
+    let mut first = connect().await.unwrap();
+    assert_eq!(ask(&mut first).await.unwrap(), b'a');
+
+    // Frozen: accepted, kept, silent; what was asked is answered afterwards.
+    proxy.freeze();
+    let mut second = connect().await.unwrap();
+    for stream in [&mut first, &mut second] {
+        stream.write_u8(b'?').await.unwrap();
+        assert!(silent(stream).await);
+    }
+    proxy.thaw();
+    assert_eq!(first.read_u8().await.unwrap(), b'a');
+    assert_eq!(second.read_u8().await.unwrap(), b'a');
+
+    // Elsewhere from now on; what is open stays where it is until it is cut.
+    proxy.redirect(b);
+    assert_eq!(ask(&mut first).await.unwrap(), b'a');
+    proxy.cut();
+    let ended = timeout(Duration::from_secs(10), first.read_u8()).await.unwrap();
+    assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    let mut third = connect().await.unwrap();
+    assert_eq!(ask(&mut third).await.unwrap(), b'b');
+
+    proxy.refuse().await;
+    let refused = connect().await.unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    assert_eq!(ask(&mut third).await.unwrap(), b'b');
+    proxy.accept().await;
+
+    proxy.swallow();
+    third.write_u8(b'?').await.unwrap();
+    assert!(silent(&mut third).await);
+    let mut fourth = connect().await.unwrap();
+    let begun = Instant::now();
+    proxy.delay(Duration::from_millis(100));
+    assert_eq!(ask(&mut fourth).await.unwrap(), b'b');
+    assert!(begun.elapsed() >= Duration::from_millis(200), "there and back");
+    assert_eq!(proxy.accepted(), 4);
 }
