@@ -5,13 +5,14 @@ mod append;
 mod connect;
 mod entities;
 mod messages;
+mod migrate;
 mod pool;
 
 use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
 
 pub use accounts::Account;
 pub use append::{Appended, Row};
-pub use connect::{SchemaError, migrate};
+pub use migrate::{MigrateError, SchemaError, migrate};
 
 /// Why the store did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -26,15 +27,19 @@ pub enum StoreError {
 impl StoreError {
     /// Trying again cannot help: the statement does not fit the schema (class 42 of SQLSTATE).
     pub fn is_fault(&self) -> bool {
-        let Self::Database(DbErr::Query(RuntimeErr::SqlxError(e)) | DbErr::Exec(RuntimeErr::SqlxError(e))) =
-            self
-        else {
+        let Self::Database(e) = self else {
             return false;
         };
-        e.as_database_error()
-            .and_then(|e| e.code())
-            .is_some_and(|code| code.starts_with("42"))
+        sqlstate(e).is_some_and(|code| code.starts_with("42"))
     }
+}
+
+/// What the database itself says of an error: the five letters of SQLSTATE, or SQLite's number.
+fn sqlstate(e: &DbErr) -> Option<String> {
+    let (DbErr::Query(RuntimeErr::SqlxError(e)) | DbErr::Exec(RuntimeErr::SqlxError(e))) = e else {
+        return None;
+    };
+    Some(e.as_database_error()?.code()?.into_owned())
 }
 
 /// The database. Cheap to clone: a pool.

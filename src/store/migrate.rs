@@ -1,0 +1,107 @@
+//! Bringing the schema up to date, and saying what is missing.
+
+use std::time::Duration;
+
+use migrations::{Migrator, MigratorTrait};
+use sea_orm::{
+    ConnectionTrait, Database, DatabaseBackend, DatabaseConnection, DbErr, Statement, TransactionTrait,
+};
+
+use super::connect::options;
+
+/// Any number, the same in every replica: who holds this Postgres advisory lock migrates.
+const LOCK: i64 = 0x6368_6174_6777;
+/// How long one that migrates waits for another that does: longer than a migration takes.
+const TURN: Duration = Duration::from_secs(60);
+/// How long a migration waits for a table. Whoever comes after it waits behind it, so that a longer wait, for a
+/// dump or a forgotten transaction, would stop the chat.
+const TABLE: Duration = Duration::from_secs(5);
+
+/// Why a schema was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum SchemaError {
+    #[error("the database lacks the migrations {0}: run `chat-gateway migrate` first")]
+    Older(String),
+    #[error("the database cannot be read: {0}")]
+    Database(#[from] DbErr),
+}
+
+/// Why the schema was not brought up to date; then it is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    #[error("another `chat-gateway migrate` has been at work for {} s; try again when it is done", TURN.as_secs())]
+    Occupied,
+    #[error("a table was in use for {} s, by a dump or an open transaction; nothing was changed, try again", TABLE.as_secs())]
+    InUse,
+    #[error(transparent)]
+    Database(#[from] DbErr),
+}
+
+/// Runs the migrations; of several that are called at once, one does and the others wait. All of them are one
+/// transaction, and so is the lock: it ends with it, even where a pooler gives each transaction another connection,
+/// or the process is killed.
+pub async fn migrate(url: &str) -> Result<(), MigrateError> {
+    let mut options = options(url, 1);
+    options.statement_timeout(Duration::ZERO);
+    let db = Database::connect(options).await?;
+    let result = migrate_in_turn(&db).await;
+    db.close().await?;
+    result
+}
+
+async fn migrate_in_turn(db: &DatabaseConnection) -> Result<(), MigrateError> {
+    let tx = db.begin().await?;
+    let wait_at_most = |limit: Duration| {
+        let sql = format!("SET LOCAL lock_timeout = {}", limit.as_millis());
+        Statement::from_string(DatabaseBackend::Postgres, sql)
+    };
+    tx.execute_raw(wait_at_most(TURN)).await?;
+    let lock = format!("SELECT pg_advisory_xact_lock({LOCK})");
+    tx.query_one_raw(Statement::from_string(DatabaseBackend::Postgres, lock))
+        .await
+        .map_err(|e| lock_error(e, MigrateError::Occupied))?;
+    tx.execute_raw(wait_at_most(TABLE)).await?;
+    Migrator::up(&tx, None)
+        .await
+        .map_err(|e| lock_error(e, MigrateError::InUse))?;
+    Ok(tx.commit().await?)
+}
+
+/// SQLSTATE 55P03, lock_not_available, is `known`.
+fn lock_error(e: DbErr, known: MigrateError) -> MigrateError {
+    match super::sqlstate(&e).as_deref() {
+        Some("55P03") => known,
+        _ => e.into(),
+    }
+}
+
+/// The names of the migrations of this binary that the database has not seen.
+pub(super) async fn missing(db: &DatabaseConnection) -> Result<Vec<String>, DbErr> {
+    let applied = applied(db).await?;
+    Ok(Migrator::migrations()
+        .iter()
+        .map(|migration| migration.name().to_owned())
+        .filter(|name| !applied.contains(name))
+        .collect())
+}
+
+/// The names of the migrations that the database has; none if it was never migrated.
+async fn applied(db: &DatabaseConnection) -> Result<Vec<String>, DbErr> {
+    let exists = Statement::from_string(
+        DatabaseBackend::Postgres,
+        "SELECT to_regclass('seaql_migrations') IS NOT NULL",
+    );
+    let exists = db
+        .query_one_raw(exists)
+        .await?
+        .map_or(Ok(false), |row| row.try_get_by_index(0))?;
+    if !exists {
+        return Ok(Vec::new());
+    }
+    let names = Statement::from_string(DatabaseBackend::Postgres, "SELECT version FROM seaql_migrations");
+    db.query_all_raw(names)
+        .await?
+        .iter()
+        .map(|row| row.try_get_by_index(0))
+        .collect()
+}
