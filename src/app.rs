@@ -32,6 +32,8 @@ const OPS_CONNECTIONS: usize = 32;
 const CATCH_UPS: usize = 8;
 /// How long the last sessions and the workers may take after the drain window.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// The same where this is the only replica: there is nowhere else to go, and who waits is the person at the keyboard.
+const ALONE: Duration = Duration::from_millis(400);
 /// How often empty rooms are looked for.
 const SWEEP: Duration = Duration::from_millis(500);
 /// How often addresses and people that have been quiet are forgotten.
@@ -60,7 +62,7 @@ struct Base {
     key: SigningKey,
     redis: Option<(redis::Client, SharedCounts)>,
     /// Keeps a second process off the data folder.
-    _lock: Option<File>,
+    lock: Option<File>,
 }
 
 /// A replica, bound and ready to run.
@@ -78,7 +80,8 @@ pub struct App {
     /// Journal, relay, repairs, sweeps.
     workers: TaskTracker,
     stop_workers: CancellationToken,
-    _lock: Option<File>,
+    /// The data folder's lock of an embedded gateway; a replica of a cluster has none.
+    lock: Option<File>,
 }
 
 impl App {
@@ -182,7 +185,7 @@ impl App {
             clients,
             workers,
             stop_workers,
-            _lock: base._lock,
+            lock: base.lock,
         })
     }
 
@@ -239,13 +242,16 @@ impl App {
             }));
 
         stop.await;
-        let window = Duration::from_secs(self.settings.drain_seconds);
+        let (window, deadline) = match self.lock {
+            Some(_) => (Duration::ZERO, ALONE),
+            None => (Duration::from_secs(self.settings.drain_seconds), DEADLINE),
+        };
         tracing::info!(?window, "leaving");
         self.context.drain.begin(window);
         stop_accepting.cancel();
         self.context.rooms.call_all();
         self.clients.close();
-        let mut clean = tokio::time::timeout(window + DEADLINE, self.clients.wait())
+        let mut clean = tokio::time::timeout(window + deadline, self.clients.wait())
             .await
             .is_ok();
 
@@ -255,7 +261,7 @@ impl App {
         stop_ops.cancel();
         self.stop_workers.cancel();
         self.workers.close();
-        clean &= tokio::time::timeout(DEADLINE, self.workers.wait()).await.is_ok();
+        clean &= tokio::time::timeout(deadline, self.workers.wait()).await.is_ok();
         if let Err(e) = store.close().await {
             tracing::warn!(error = %e, "the database was not closed cleanly");
         }
@@ -287,24 +293,24 @@ impl Base {
                     store,
                     key,
                     redis: Some((redis, counts)),
-                    _lock: None,
+                    lock: None,
                 })
             }
             Backend::Embedded { data_dir, key } => {
                 let unusable =
                     |e: io::Error| ConfigError::DataDir(data_dir.display().to_string(), e.to_string());
-                std::fs::create_dir_all(&data_dir).map_err(unusable)?;
-                let lock = data_dir::lock(&data_dir).map_err(unusable)?;
+                data_dir::make(&data_dir).map_err(unusable)?;
+                let lock = data_dir::lock(&data_dir).await.map_err(unusable)?;
                 let key = match key {
                     Some(key) => key,
                     None => data_dir::signing_key(&data_dir).map_err(unusable)?,
                 };
-                let store = Store::open_embedded(&data_dir).await?;
+                let store = Store::open_embedded(&data_dir::database(&data_dir)).await?;
                 Ok(Self {
                     store,
                     key,
                     redis: None,
-                    _lock: Some(lock),
+                    lock: Some(lock),
                 })
             }
         }

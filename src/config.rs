@@ -82,7 +82,7 @@ pub struct Settings {
     /// How long a token is valid, in seconds.
     #[arg(long, env, default_value_t = 86_400, value_parser = clap::value_parser!(u64).range(1..=315_360_000), value_name = "SECONDS")]
     pub token_ttl_seconds: u64,
-    /// Over how many seconds the sessions are asked to leave when the replica stops.
+    /// Clustered: over how many seconds the sessions are asked to leave when the replica stops. Embedded leaves at once.
     #[arg(long, env, default_value_t = 20, value_parser = clap::value_parser!(u64).range(0..=3600), value_name = "SECONDS")]
     pub drain_seconds: u64,
     /// The shortest password, in bytes.

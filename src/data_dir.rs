@@ -1,24 +1,62 @@
-//! The folder of an embedded gateway: whose it is, and the key in it.
+//! The folder of an embedded gateway: whose it is, and the key in it. What is made in it is its owner's alone.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rand::RngCore;
 
 use crate::auth::SigningKey;
 
-/// Two processes on one folder would each believe to be alone.
-pub fn lock(folder: &Path) -> io::Result<File> {
+/// Nobody but the owner reads or writes.
+const PRIVATE: u32 = 0o600;
+/// How long a start waits for the process before it to leave, which takes less than a second.
+const HANDOVER: Duration = Duration::from_secs(10);
+/// Between two looks whether it has left.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Two processes on one folder would each believe to be alone. A restart waits for the one that leaves.
+pub async fn lock(folder: &Path) -> io::Result<File> {
     let lock = OpenOptions::new()
         .create(true)
         .truncate(false)
         .write(true)
+        .mode(PRIVATE)
         .open(folder.join("lock"))?;
-    lock.try_lock()
-        .map_err(|_| io::Error::other("another chat-gateway uses it"))?;
+    let deadline = Instant::now() + HANDOVER;
+    let mut waiting = false;
+    while let Err(e) = lock.try_lock() {
+        match e {
+            TryLockError::WouldBlock if Instant::now() < deadline => {}
+            TryLockError::WouldBlock => return Err(io::Error::other("another chat-gateway uses it")),
+            TryLockError::Error(e) => return Err(e),
+        }
+        if !std::mem::replace(&mut waiting, true) {
+            tracing::info!("another chat-gateway uses the data folder, waiting for it to leave");
+        }
+        tokio::time::sleep(LOOK).await;
+    }
     Ok(lock)
+}
+
+/// Makes the folder, for its owner alone, and in it the database's file, whose mode SQLite gives to the files that it puts
+/// beside it.
+pub fn make(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let database = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(PRIVATE)
+        .open(database(folder));
+    database.map(drop)
+}
+
+/// Where the database is.
+pub fn database(folder: &Path) -> PathBuf {
+    folder.join("chat.sqlite")
 }
 
 /// The key of an embedded gateway: made on the first start, readable by its owner alone.
@@ -33,7 +71,7 @@ pub fn signing_key(folder: &Path) -> io::Result<SigningKey> {
             let mut file = OpenOptions::new()
                 .create_new(true)
                 .write(true)
-                .mode(0o600)
+                .mode(PRIVATE)
                 .open(path)?;
             file.write_all(&bytes)?;
             file.sync_all()?;

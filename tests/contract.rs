@@ -38,6 +38,7 @@ mod contract {
     pub mod commandline;
     pub mod commands;
     pub mod connections;
+    pub mod embedded;
     pub mod frames;
     pub mod handshake;
     pub mod history;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sea_orm::sea_query::ArrayType;
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseBackend, EntityTrait, QueryFilter, SqlErr,
-    Statement, TransactionTrait, Value,
+    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
 };
 use uuid::Uuid;
 
@@ -136,7 +136,7 @@ impl Store {
 
     /// SQLite has one writer, this process: the same steps, one after the other, in a transaction.
     async fn append_sqlite(&self, batch: &[Row]) -> Result<Vec<Appended>, StoreError> {
-        let tx = self.db.begin().await?;
+        let tx = self.db.begin_with_options(write()).await?;
         let mut known: HashMap<usize, Appended> = HashMap::new();
         for (n, row) in batch.iter().enumerate() {
             let Some(nonce) = &row.nonce else { continue };
@@ -204,6 +204,15 @@ impl Store {
         }
         tx.commit().await?;
         Ok(placed)
+    }
+}
+
+/// A transaction of SQLite that will write takes the lock for it at its start, and waits there while another process
+/// holds it. One that has read before cannot wait any more: what it read may be old by then, so it fails at once.
+fn write() -> TransactionOptions {
+    TransactionOptions {
+        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+        ..TransactionOptions::default()
     }
 }
 

@@ -43,9 +43,9 @@ impl Store {
         }
     }
 
-    /// Opens the SQLite file in `folder`, making and migrating it as needed. Commits are durable.
-    pub async fn open_embedded(folder: &Path) -> Result<Self, DbErr> {
-        let url = format!("sqlite://{}?mode=rwc", folder.join("chat.sqlite").display());
+    /// Opens the SQLite file, making and migrating it as needed. Commits are durable.
+    pub async fn open_embedded(file: &Path) -> Result<Self, DbErr> {
+        let url = format!("sqlite://{}?mode=rwc", file.display());
         // One connection: SQLite has one writer, and so nobody waits for a lock.
         let mut options = options(&url, 1);
         options.map_sqlx_sqlite_opts(|sqlite| {
