@@ -7,6 +7,7 @@ mod listen;
 mod messages;
 mod ops;
 mod payload;
+mod trace;
 mod upgrade;
 
 use std::net::IpAddr;
@@ -14,14 +15,11 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use ipnet::IpNet;
-use opentelemetry::trace::{Status, TraceContextExt};
-use poem::PathPattern;
 use poem::middleware::CatchPanic;
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route, handler};
 use poem_openapi::OpenApiService;
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument, Span};
-use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing::Instrument;
 
 pub use error::ApiError;
 pub use listen::{App, Connection, Server, bind, most_connections};
@@ -30,10 +28,10 @@ pub use ops::{Ops, routes as ops_routes};
 use crate::auth::{Hasher, Tokens};
 use crate::limits::Limits;
 use crate::session::Context;
-use crate::telemetry::TraceContext;
 use accounts::Accounts;
 use messages::Messages;
 use payload::BodyLimit;
+use trace::{Answered, Asked, route};
 
 /// What the routes work with.
 #[derive(Debug)]
@@ -103,72 +101,40 @@ async fn answer(
         .get(header::ORIGIN)
         .filter(|origin| gateway.allows(origin))
         .cloned();
-    let method = request.method().clone();
-    let span = begin(&request, address);
+    let asked = Asked::begin(&request, address, gateway.context.metrics.clone());
     let result = match gateway.limits.requests.check(address) {
         Ok(()) if origin.is_some() && request.method() == Method::OPTIONS => {
             Ok(Response::builder().status(StatusCode::NO_CONTENT).finish())
         }
         Ok(()) => endpoint
             .call(request)
-            .instrument(span.clone())
+            .instrument(asked.span.clone())
             .await
             .map(IntoResponse::into_response),
         Err(exceeded) => Err(ApiError::from(exceeded).into()),
     };
-    let route = match &result {
-        Ok(response) => response.data::<PathPattern>(),
-        Err(e) => e.data::<PathPattern>(),
-    }
-    // poem-openapi numbers what a path has to fill in; ours have the room alone.
-    .map(|route| route.0.replace(":param0", "{room}"));
-    let mut response = result.unwrap_or_else(|e| {
-        let refused = ApiError::of(e, &path);
-        gateway.context.metrics.refused(refused.kind);
-        poem::error::ResponseError::as_response(&refused)
-    });
-    end(&span, &method, route, response.status());
+    let (mut response, answered) = match result {
+        Ok(response) => {
+            let (status, route) = (response.status(), route(response.data()));
+            let answered = Answered {
+                status,
+                route,
+                error: None,
+            };
+            (response, answered)
+        }
+        Err(e) => {
+            let route = route(e.data());
+            let refused = ApiError::of(e, &path);
+            gateway.context.metrics.refused(refused.kind);
+            let response = poem::error::ResponseError::as_response(&refused);
+            let (status, error) = (response.status(), Some(refused.kind.name()));
+            (response, Answered { status, route, error })
+        }
+    };
+    asked.end(&answered);
     add_headers(response.headers_mut(), origin);
     Ok(response)
-}
-
-/// The span of a request, in the client's trace where it gave one.
-fn begin(request: &Request, address: IpAddr) -> Span {
-    let span = tracing::info_span!(
-        "request",
-        otel.name = %request.method(),
-        otel.kind = "server",
-        error.type = tracing::field::Empty,
-        url.scheme = "http",
-        http.request.method = %request.method(),
-        http.route = tracing::field::Empty,
-        http.response.status_code = tracing::field::Empty,
-        url.path = request.original_uri().path(),
-        client.address = %address,
-        trace_id = tracing::field::Empty,
-    );
-    if let Some(parent) = traceparent(request)
-        && let Err(e) = span.set_parent(parent.parent())
-    {
-        tracing::debug!(error = %e, "a request's trace was not continued");
-    }
-    if let Some(trace) = span.in_scope(TraceContext::current) {
-        span.record("trace_id", trace.trace_id());
-    }
-    span
-}
-
-/// What is known of a request when it has been answered.
-fn end(span: &Span, method: &Method, route: Option<String>, status: StatusCode) {
-    if let Some(route) = route {
-        span.record("http.route", &route);
-        span.context().span().update_name(format!("{method} {route}"));
-    }
-    span.record("http.response.status_code", status.as_u16());
-    if status.is_server_error() {
-        span.set_status(Status::error(""));
-        span.record("error.type", status.as_str());
-    }
 }
 
 /// What every answer has, and what a page of another origin needs.
@@ -189,11 +155,6 @@ fn add_headers(headers: &mut HeaderMap, origin: Option<HeaderValue>) {
             HeaderValue::from_static("authorization, content-type"),
         );
     }
-}
-
-/// The trace that a request goes on with; what is malformed is ignored.
-fn traceparent(request: &Request) -> Option<TraceContext> {
-    request.header("traceparent").and_then(TraceContext::parse)
 }
 
 impl Gateway {

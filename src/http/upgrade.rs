@@ -17,7 +17,8 @@ use tokio::time::Instant;
 
 use super::caller::bearer;
 use super::error::ApiError;
-use super::{ClientAddress, Connection, Gateway, traceparent};
+use super::trace::traceparent;
+use super::{ClientAddress, Connection, Gateway};
 use crate::auth::Identity;
 use crate::ids::{RoomName, UserId};
 use crate::limits::{Place, network};

@@ -18,6 +18,10 @@ pub use observed::observe;
 const SECONDS: [f64; 14] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
+/// Bounds of a request's time, as the semantic conventions advise.
+const REQUEST_SECONDS: [f64; 14] = [
+    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+];
 /// Bounds of batch sizes, in messages.
 const MESSAGES: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 
@@ -56,6 +60,7 @@ struct Instruments {
     connections_refused: Counter<u64>,
     store_wait_seconds: Histogram<f64>,
     password_seconds: Histogram<f64>,
+    request_seconds: Histogram<f64>,
 }
 
 /// What keeps one client from taking everything: `LIMIT_*` of the configuration.
@@ -186,6 +191,14 @@ impl Metrics {
                 "chat.password.duration",
                 "Hashing or checking a password, with its wait.",
             ),
+            request_seconds: meter
+                .f64_histogram("http.server.request.duration")
+                .with_unit("s")
+                .with_boundaries(REQUEST_SECONDS.to_vec())
+                .with_description(
+                    "A request of a client until its answer's head; a join until it is a WebSocket.",
+                )
+                .build(),
         }));
         this.begin_at_zero();
         this
@@ -339,6 +352,25 @@ impl Metrics {
 
     pub fn password_done(&self, took: Duration) {
         self.0.password_seconds.record(took.as_secs_f64(), &[]);
+    }
+
+    /// A request was answered, or given up by its client, which has no status. By the semantic conventions for HTTP.
+    pub fn request_done(
+        &self,
+        took: Duration,
+        method: &'static str,
+        route: Option<&str>,
+        status: Option<u16>,
+        error: Option<&'static str>,
+    ) {
+        let mut attributes = vec![
+            KeyValue::new("http.request.method", method),
+            KeyValue::new("url.scheme", "http"),
+        ];
+        attributes.extend(route.map(|route| KeyValue::new("http.route", route.to_owned())));
+        attributes.extend(status.map(|status| KeyValue::new("http.response.status_code", i64::from(status))));
+        attributes.extend(error.map(|error| KeyValue::new("error.type", error)));
+        self.0.request_seconds.record(took.as_secs_f64(), &attributes);
     }
 
     pub fn connection_opened(&self) {

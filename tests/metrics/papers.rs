@@ -11,11 +11,19 @@ const RULES: &str = include_str!("../../deploy/prometheus/rules.yaml");
 const RULES_TEST: &str = include_str!("../../deploy/prometheus/rules_test.yaml");
 const DASHBOARD: &str = include_str!("../../deploy/grafana/chat-gateway.json");
 
+/// What names of metrics begin with.
+const OURS: [&str; 3] = ["chat_", "process_", "http_server_"];
+
 /// The cells of rows like "| `chat_sessions` | gauge | sessions | | what it is |".
 fn rows() -> impl Iterator<Item = Vec<&'static str>> {
     README
         .lines()
-        .filter(|line| line.starts_with("| `chat_") || line.starts_with("| `process_"))
+        .filter(|line| {
+            OURS.iter().any(|start| {
+                line.strip_prefix("| `")
+                    .is_some_and(|name| name.starts_with(start))
+            })
+        })
         .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
 }
 
@@ -117,11 +125,7 @@ pub fn dashboard() -> Vec<String> {
 pub fn names(query: &str) -> BTreeSet<String> {
     query
         .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'))
-        .filter(|word| {
-            ["chat_", "chat:", "process_"]
-                .iter()
-                .any(|start| word.starts_with(start))
-        })
+        .filter(|word| word.starts_with("chat:") || OURS.iter().any(|start| word.starts_with(start)))
         .map(str::to_owned)
         .collect()
 }

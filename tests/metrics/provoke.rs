@@ -45,8 +45,9 @@ pub async fn everything(cluster: &Cluster) {
 
     strangers_publish(cluster).await;
 
-    // A commit fails.
+    // A commit fails, and a request.
     cluster.sql("ALTER TABLE messages RENAME TO elsewhere").await;
+    assert!(here.get(&path, None).await.status >= 500);
     assert_eq!(client.say("a message", "5").await["type"], "error");
     cluster.sql("ALTER TABLE elsewhere RENAME TO messages").await;
 
