@@ -1,14 +1,17 @@
 //! Names and numbers, parsed at the edge: a value that exists is valid.
 
+mod username;
+
 use std::fmt;
 use std::sync::Arc;
 
-use precis_core::profile::{Rules, stabilize};
-use precis_profiles::Nickname;
+use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use unicode_normalization::UnicodeNormalization;
 use uuid::Uuid;
+
+pub use username::Username;
 
 /// A message's place in its room: 1, 2, 3 … with no holes (I2). 0 is the place before the first.
 pub type Seq = u64;
@@ -24,23 +27,35 @@ pub type UserId = i64;
 #[error("{0}")]
 pub struct BadName(&'static str);
 
-/// A room's name: 1–128 bytes of UTF-8 without control characters, in NFC. Cheap to clone.
+/// A room's name: 1–128 bytes of UTF-8 without control characters, in NFC, that no client or proxy folds into
+/// another's. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct RoomName(Arc<str>);
 
 impl RoomName {
-    /// The longest name in bytes (wire contract).
+    /// The longest name in bytes, as typed and in NFC (wire contract).
     pub const MAX_BYTES: usize = 128;
 
     /// Takes a name as typed (after percent-decoding).
     pub fn parse(raw: &str) -> Result<Self, BadName> {
-        if raw.is_empty() || raw.len() > Self::MAX_BYTES {
+        let fits = |name: &str| (1..=Self::MAX_BYTES).contains(&name.len());
+        if !fits(raw) {
             return Err(BadName("a room's name has 1 to 128 bytes"));
         }
         if raw.chars().any(char::is_control) {
             return Err(BadName("a room's name has no control characters"));
         }
-        Ok(Self(raw.nfc().collect::<String>().into()))
+        // Some names grow by it, and what is returned has to be a name again.
+        let name: String = raw.nfc().collect();
+        if !fits(&name) {
+            return Err(BadName("a room's name has 1 to 128 bytes in NFC"));
+        }
+        match is_folded(&name) {
+            true => Err(BadName(
+                "a room's name has no part `.` or `..` between slashes, and no slash at either end",
+            )),
+            false => Ok(Self(name.into())),
+        }
     }
 
     /// The room's key everywhere below the wire.
@@ -57,6 +72,19 @@ impl fmt::Display for RoomName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// Whether somebody on the way makes another path of it, and so another room: clients fold `.` and `..` away however
+/// they are encoded, and a proxy that decodes a path folds them inside it, or drops a slash that is beside another.
+fn is_folded(name: &str) -> bool {
+    // A proxy may have decoded once already, or a client encoded twice.
+    let decoded = percent_decode_str(name).decode_utf8_lossy();
+    let folds = |name: &str| {
+        name.starts_with('/')
+            || name.ends_with('/')
+            || name.split(['/', '\\']).any(|part| matches!(part, "." | ".."))
+    };
+    folds(name) || folds(&decoded)
 }
 
 /// A room's key: a UUIDv8 made of the first bits of its name's SHA-256, so that every replica knows it
@@ -76,54 +104,6 @@ impl RoomId {
 impl fmt::Display for RoomId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.as_simple().fmt(f)
-    }
-}
-
-/// A username: shown as typed, compared as RFC 8266 compares nicknames.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Username {
-    shown: String,
-    key: String,
-}
-
-impl Username {
-    /// The longest name in characters (wire contract).
-    pub const MAX_CHARS: usize = 64;
-
-    /// Takes a name as typed. The nickname profile's mappings decide which names are equal; its character
-    /// classes do not apply, since they follow an older Unicode and would refuse this year's emoji.
-    pub fn parse(raw: &str) -> Result<Self, BadName> {
-        let chars = raw.chars().take(Self::MAX_CHARS + 1).count();
-        if chars == 0 || chars > Self::MAX_CHARS {
-            return Err(BadName("a username has 1 to 64 characters"));
-        }
-        if raw.chars().any(char::is_control) {
-            return Err(BadName("a username has no control characters"));
-        }
-        let profile = Nickname::new();
-        let key = stabilize(raw, |name| {
-            let name = profile.additional_mapping_rule(name)?;
-            // Unicode's toLowerCase over the whole name, since a final sigma depends on what stands before it.
-            let name = name.to_lowercase();
-            profile.normalization_rule(name)
-        });
-        match key {
-            Ok(key) if !key.is_empty() => Ok(Self {
-                shown: raw.to_owned(),
-                key: key.into_owned(),
-            }),
-            _ => Err(BadName("a username has a visible character")),
-        }
-    }
-
-    /// As typed.
-    pub fn shown(&self) -> &str {
-        &self.shown
-    }
-
-    /// As compared: equal keys are the same name.
-    pub fn key(&self) -> &str {
-        &self.key
     }
 }
 
@@ -185,27 +165,45 @@ mod tests {
     }
 
     #[test]
-    fn usernames_ignore_case_width_and_spacing() {
-        let key = |name: &str| Username::parse(name).unwrap().key().to_owned();
-        assert_eq!(key("Guybrush Threepwood"), key("  guybrush   THREEPWOOD "));
-        assert_eq!(key("Ａｎｎ"), key("ann"));
-        assert_eq!(key("ﬁsh"), key("FISH"));
-        assert_ne!(key("ann"), key("anne"));
-        assert_eq!(Username::parse(" Ann ").unwrap().shown(), " Ann ");
+    fn a_room_that_grows_by_nfc_stays_within_its_limit() {
+        // A character of three bytes that NFC takes apart into six.
+        let growing = |count| "\u{fb2c}".repeat(count);
+        assert!(RoomName::parse(&growing(42)).is_err(), "252 bytes in NFC");
+        let name = RoomName::parse(&growing(21)).unwrap();
+        assert_eq!(RoomName::parse(name.as_str()).unwrap(), name);
     }
 
     #[test]
-    fn a_final_sigma_is_a_sigma() {
-        let key = |name: &str| Username::parse(name).unwrap().key().to_owned();
-        assert_eq!(key("ΣΊΣΥΦΟΣ"), key("Σίσυφος"));
-    }
-
-    #[test]
-    fn usernames_have_limits() {
-        assert!(Username::parse(&"é".repeat(64)).is_ok());
-        assert!(Username::parse("🫠").is_ok());
-        for bad in ["", "   ", "a\u{0}", "a\tb", &"é".repeat(65)] {
-            assert!(Username::parse(bad).is_err(), "{bad:?}");
+    fn a_name_that_is_folded_on_its_way_is_no_room() {
+        for bad in [
+            ".",
+            "..",
+            "a/../b",
+            "./a",
+            "a/..",
+            "a\\..\\b",
+            "/a",
+            "a/",
+            "/",
+            "%2e%2E",
+            "a%2f..%2fb",
+            "%2Fa",
+        ] {
+            assert!(RoomName::parse(bad).is_err(), "{bad:?}");
+        }
+        for good in [
+            "...",
+            ".a",
+            "a.",
+            "a/b",
+            "a//b",
+            "a..b",
+            "100%",
+            "50%25",
+            "¯\\_(ツ)_/¯",
+            "%ff",
+        ] {
+            assert!(RoomName::parse(good).is_ok(), "{good:?}");
         }
     }
 

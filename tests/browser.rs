@@ -1,6 +1,8 @@
 //! What a person does on the page, in real browsers, on real replicas.
 #![cfg(test)]
 
+#[path = "browser/names.rs"]
+mod names;
 #[path = "browser/place.rs"]
 mod place;
 #[path = "browser/window.rs"]

@@ -7,6 +7,7 @@ use sea_orm_migration::prelude::*;
 pub use sea_orm_migration::MigratorTrait;
 
 mod m20261124_000001_chat;
+mod m20261125_000001_skeletons;
 
 /// All migrations, oldest first.
 pub struct Migrator;
@@ -14,6 +15,9 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m20261124_000001_chat::Migration)]
+        vec![
+            Box::new(m20261124_000001_chat::Migration),
+            Box::new(m20261125_000001_skeletons::Migration),
+        ]
     }
 }

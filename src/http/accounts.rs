@@ -76,7 +76,7 @@ impl Accounts {
             .check_everywhere(&gateway.limits.signups, address.0.0)
             .await?;
         let Credentials { username, secret } = credentials.0;
-        let username = Username::parse(&username)?;
+        let username = Username::parse_new(&username)?;
         let least = gateway.password_min_bytes;
         if !(least..=SECRET_MAX_BYTES).contains(&secret.len()) {
             let message = format!("a secret has {least} to {SECRET_MAX_BYTES} bytes");

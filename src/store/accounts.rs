@@ -1,7 +1,7 @@
 //! People's accounts.
 
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QuerySelect, SqlErr,
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, EntityTrait, QueryFilter, QuerySelect, SqlErr,
 };
 
 use tracing::instrument;
@@ -28,6 +28,7 @@ impl Store {
         let row = accounts::ActiveModel {
             username: Set(username.shown().to_owned()),
             username_key: Set(username.key().to_owned()),
+            skeleton: Set(Some(username.skeleton().to_owned())),
             password_hash: Set(password_hash),
             created_at: Set(now_millis()),
             ..Default::default()
@@ -44,13 +45,20 @@ impl Store {
         }
     }
 
-    /// The account of that name, however it is spelled.
+    /// The account of that name, however it is spelled; without one, the account whose name looks like it.
     #[instrument(name = "SELECT accounts", skip_all, fields(otel.kind = "client", db.system.name = self.system(), db.operation.name = "SELECT", db.collection.name = "accounts"))]
     pub async fn find_account(&self, username: &Username) -> Result<Option<Account>, StoreError> {
         let row = accounts::Entity::find()
-            .filter(accounts::Column::UsernameKey.eq(username.key()))
-            .one(&self.db)
-            .await?;
+            .filter(
+                Condition::any()
+                    .add(accounts::Column::UsernameKey.eq(username.key()))
+                    .add(accounts::Column::Skeleton.eq(username.skeleton())),
+            )
+            // Two at most: both columns are unique.
+            .all(&self.db)
+            .await?
+            .into_iter()
+            .min_by_key(|row| row.username_key != username.key());
         Ok(row.map(|row| Account {
             user: User {
                 id: row.id,

@@ -6,8 +6,8 @@ use std::time::Duration;
 use migrations::{Migrator, MigratorTrait};
 use sea_orm::{ConnectOptions, Database, DatabaseBackend, DbErr};
 
-use super::Store;
 use super::migrate::{SchemaError, missing};
+use super::{Store, skeletons};
 
 /// How long a query waits for a connection of the pool.
 const ACQUIRE: Duration = Duration::from_secs(3);
@@ -38,7 +38,11 @@ impl Store {
         let db = Database::connect(options(url, connections)).await?;
         let missing = missing(&db).await?;
         match missing.is_empty() {
-            true => Ok(Self { db }),
+            true => {
+                // Of accounts that a replica of the release before has made since.
+                skeletons::fill(&db).await?;
+                Ok(Self { db })
+            }
             false => Err(SchemaError::Older(missing.join(", "))),
         }
     }
@@ -56,6 +60,7 @@ impl Store {
         });
         let db = Database::connect(options).await?;
         Migrator::up(&db, None).await?;
+        skeletons::fill(&db).await?;
         Ok(Self { db })
     }
 

@@ -8,6 +8,7 @@ use sea_orm::{
 };
 
 use super::connect::options;
+use super::skeletons;
 
 /// Any number, the same in every replica: who holds this Postgres advisory lock migrates.
 const LOCK: i64 = 0x6368_6174_6777;
@@ -44,7 +45,11 @@ pub async fn migrate(url: &str) -> Result<(), MigrateError> {
     let mut options = options(url, 1);
     options.statement_timeout(Duration::ZERO);
     let db = Database::connect(options).await?;
-    let result = migrate_in_turn(&db).await;
+    let mut result = migrate_in_turn(&db).await;
+    if result.is_ok() {
+        // Not in that transaction, which keeps everybody off the table.
+        result = skeletons::fill(&db).await.map_err(MigrateError::from);
+    }
     db.close().await?;
     result
 }

@@ -7,6 +7,7 @@ mod entities;
 mod messages;
 mod migrate;
 mod pool;
+mod skeletons;
 
 use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
 

@@ -2,11 +2,13 @@
 //   session.js  the cursor over the room's log      log.js       the messages on screen
 //   outbox.js   what is not known to be stored yet  composer.js  the box one writes in
 //   account.js  who is here                         rooms.js     where one can go        api.js  the HTTP calls
+//   names.js    names that could pass for others
 
 import { account, accountForm, forget } from "./account.js";
 import { call, roomPath } from "./api.js";
 import { Composer, showPending } from "./composer.js";
 import { Log } from "./log.js";
+import { showName } from "./names.js";
 import { Outbox } from "./outbox.js";
 import { joinForm, roomInAddress, showRooms } from "./rooms.js";
 import { Session } from "./session.js";
@@ -41,13 +43,13 @@ function enter({ focus = false } = {}) {
   leave();
   room = roomInAddress();
   me = account();
-  part("room-name").textContent = part("welcome-room").textContent = room;
+  for (const id of ["room-name", "welcome-room"]) showName(part(id), room);
   if (!me && !readsAsGuest) return welcome();
   document.body.dataset.view = "chat";
   showRooms(room);
   part("who").hidden = part("sign-out").hidden = !me;
   part("sign-in").hidden = Boolean(me);
-  part("who-name").textContent = me?.user.username ?? "";
+  showName(part("who-name"), me?.user.username ?? "");
   canWrite = Boolean(me);
   log.clear(me?.user.id);
   for (const id of ["skipped", "empty", "older"]) part(id).hidden = true;

@@ -1,6 +1,8 @@
 // The messages on screen: a bounded window onto the room's log, always in its order. Everything a person wrote
 // goes in through textContent, so that it stays text.
 
+import { showName } from "./names.js";
+
 const ROWS = 1000;
 const GROUP_MS = 5 * 60_000;
 const AT_END_PX = 48;
@@ -28,7 +30,7 @@ function initial(name) {
 export function row({ sender, text, createTime }, own) {
   const item = part("row").content.firstElementChild.cloneNode(true);
   item.classList.toggle("own", own);
-  item.querySelector(".name").textContent = sender.username;
+  showName(item.querySelector(".name"), sender.username);
   item.querySelector(".text").textContent = text;
   const avatar = item.querySelector(".avatar");
   avatar.textContent = initial(sender.username);

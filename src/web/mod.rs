@@ -15,7 +15,7 @@ const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// Path, content type, content.
-const FILES: [(&str, &str, &str); 10] = [
+const FILES: [(&str, &str, &str); 11] = [
     ("/", HTML, include_str!("index.html")),
     ("/app.css", CSS, include_str!("app.css")),
     ("/app.js", SCRIPT, include_str!("app.js")),
@@ -23,6 +23,7 @@ const FILES: [(&str, &str, &str); 10] = [
     ("/api.js", SCRIPT, include_str!("api.js")),
     ("/composer.js", SCRIPT, include_str!("composer.js")),
     ("/log.js", SCRIPT, include_str!("log.js")),
+    ("/names.js", SCRIPT, include_str!("names.js")),
     ("/outbox.js", SCRIPT, include_str!("outbox.js")),
     ("/rooms.js", SCRIPT, include_str!("rooms.js")),
     ("/session.js", SCRIPT, include_str!("session.js")),

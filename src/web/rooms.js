@@ -1,6 +1,8 @@
 // The rooms on the left: those this browser has been in, and a way to any other. The room shown is the
 // address's hash, so that a link to a room can be passed on and Back goes back.
 
+import { showName } from "./names.js";
+
 const KEY = "chat.rooms";
 const KEPT = 30;
 const part = (id) => document.getElementById(id);
@@ -25,8 +27,8 @@ function fault(name) {
   if (!name) return "Type the name of a room.";
   if (/\p{Cc}/u.test(name)) return "A room's name has no control characters.";
   if (new TextEncoder().encode(name).length > 128) return "This name is too long.";
-  // A browser folds these two away from an address, even percent-encoded.
-  if (name === "." || name === "..") return "This name does not work in a browser.";
+  // Browsers and proxies fold these away from an address, even percent-encoded.
+  if (/^\/|\/$|(^|[/\\])\.\.?([/\\]|$)/.test(name)) return "A room's name has no dots alone and no slash at its ends.";
   return "";
 }
 
@@ -34,7 +36,7 @@ function entry(name, shown, redraw) {
   const item = document.createElement("li");
   const link = document.createElement("a");
   link.href = roomHash(name);
-  link.textContent = name;
+  showName(link, name);
   link.dir = "auto";
   if (name === shown) link.ariaCurrent = "page";
   item.append(link);

@@ -7,6 +7,7 @@ pub struct Model {
     pub id: i64,
     pub username: String,
     pub username_key: String,
+    pub skeleton: Option<String>,
     pub password_hash: String,
     pub created_at: i64,
 }
