@@ -285,10 +285,7 @@ impl Base {
                 let store = Store::open(&database_url, settings.database_pool).await?;
                 let pool = deadpool_redis::Config::from_url(redis_url)
                     .create_pool(Some(deadpool_redis::Runtime::Tokio1))?;
-                let counts = SharedCounts {
-                    pool,
-                    prefix: settings.relay_prefix.clone(),
-                };
+                let counts = SharedCounts::new(pool, settings.relay_prefix.clone());
                 Ok(Self {
                     store,
                     key,

@@ -3,6 +3,8 @@
 //! Rates are held per replica in memory. Sign-ups and logins are counted in Redis too, so that a guesser
 //! gains nothing from more replicas; where Redis does not answer, this replica's own count decides.
 
+mod shared;
+
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
@@ -16,9 +18,8 @@ use parking_lot::Mutex;
 
 use crate::ids::UserId;
 use crate::metrics::{Limit, Metrics};
-
-/// How long Redis may take to count.
-const SHARED_COUNT: Duration = Duration::from_millis(250);
+use shared::Count;
+pub use shared::SharedCounts;
 
 /// Too much; come back later.
 #[derive(Debug, Clone, Copy)]
@@ -48,13 +49,6 @@ pub struct Settings {
     pub requests_per_second: u32,
     pub sessions_per_address: u32,
     pub sessions_per_user: u32,
-}
-
-/// Counting in Redis, for all replicas together.
-#[derive(Debug)]
-pub struct SharedCounts {
-    pub pool: deadpool_redis::Pool,
-    pub prefix: String,
 }
 
 impl Limits {
@@ -107,24 +101,15 @@ impl Limits {
         let (Some(shared), true) = (&self.shared, rate.limit > 0) else {
             return Ok(());
         };
-        match tokio::time::timeout(
-            SHARED_COUNT,
-            shared.count(rate.hits.limit.name(), network(address)),
-        )
-        .await
-        {
-            Ok(Ok((count, left))) if count > u64::from(rate.limit) => {
+        let Hits { limit, metrics } = &rate.hits;
+        match shared.count(limit.name(), network(address), metrics).await {
+            Some(Count { tries, left }) if tries > u64::from(rate.limit) => {
                 rate.hits.count();
                 Err(Exceeded {
                     retry_after: Duration::from_secs(left.max(1)),
                 })
             }
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(e)) => {
-                tracing::debug!(error = %e, "Redis does not count, this replica's own count decides");
-                Ok(())
-            }
-            Err(_) => Ok(()),
+            _ => Ok(()),
         }
     }
 
@@ -276,30 +261,6 @@ impl<K: Hash + Eq> Drop for Place<K> {
                 taken.remove(&key);
             }
         }
-    }
-}
-
-impl SharedCounts {
-    /// Counts in the current minute: the count so far, and how many seconds of the minute are left.
-    async fn count(
-        &self,
-        what: &str,
-        who: IpAddr,
-    ) -> Result<(u64, u64), Box<dyn std::error::Error + Send + Sync>> {
-        let now = crate::store::now_millis() / 1000;
-        let key = format!("{}:limit:{what}:{who}:{}", self.prefix, now / 60);
-        let mut connection = self.pool.get().await?;
-        let (count,): (u64,) = redis::pipe()
-            .atomic()
-            .cmd("INCR")
-            .arg(&key)
-            .cmd("EXPIRE")
-            .arg(&key)
-            .arg(60)
-            .ignore()
-            .query_async(&mut connection)
-            .await?;
-        Ok((count, (60 - now % 60) as u64))
     }
 }
 

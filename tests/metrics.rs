@@ -11,6 +11,7 @@ mod metrics {
     pub mod papers;
     pub mod provoke;
     pub mod requests;
+    pub mod unshared;
 }
 
 use metrics::papers;

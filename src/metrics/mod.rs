@@ -39,6 +39,7 @@ struct Instruments {
     messages: Counter<u64>,
     refusals: Counter<u64>,
     limits_hit: Counter<u64>,
+    limits_unshared: Counter<u64>,
     ack_seconds: Histogram<f64>,
     deliveries: Counter<u64>,
     delivered_bytes: Counter<u64>,
@@ -83,6 +84,28 @@ impl Limit {
             Self::Logins => "logins",
             Self::SessionsPerAddress => "sessions_per_address",
             Self::SessionsPerUser => "sessions_per_user",
+        }
+    }
+}
+
+/// Why Redis did not count a try for all replicas together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray)]
+pub enum Unshared {
+    Away,
+    Slow,
+    Forbidden,
+    Cluster,
+    Other,
+}
+
+impl Unshared {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Away => "away",
+            Self::Slow => "slow",
+            Self::Forbidden => "forbidden",
+            Self::Cluster => "cluster",
+            Self::Other => "other",
         }
     }
 }
@@ -135,6 +158,10 @@ impl Metrics {
                 "Commands and requests refused, by the type of the error.",
             ),
             limits_hit: counter("chat.limits_hit", "Refused by a limit, by which one."),
+            limits_unshared: counter(
+                "chat.limits.unshared",
+                "Tries that Redis did not count for all replicas, by the cause.",
+            ),
             ack_seconds: seconds(
                 "chat.ack.duration",
                 "From taking a message to knowing what became of it.",
@@ -204,7 +231,7 @@ impl Metrics {
         this
     }
 
-    /// What the relay counts; not called where there is none.
+    /// What is counted where there is a Redis; not called where there is none.
     pub fn relay_begins(&self) {
         let i = &*self.0;
         let counters = [
@@ -214,6 +241,9 @@ impl Metrics {
             &i.relay_unreadable,
         ];
         counters.into_iter().for_each(|counter| counter.add(0, &[]));
+        for cause in Unshared::VARIANTS {
+            i.limits_unshared.add(0, &[KeyValue::new("cause", cause.name())]);
+        }
         i.relay_connected.record(0, &[]);
     }
 
@@ -293,6 +323,13 @@ impl Metrics {
 
     pub fn limit_hit(&self, limit: Limit) {
         self.0.limits_hit.add(1, &[KeyValue::new("limit", limit.name())]);
+    }
+
+    /// A try was counted by this replica alone.
+    pub fn limit_unshared(&self, cause: Unshared) {
+        self.0
+            .limits_unshared
+            .add(1, &[KeyValue::new("cause", cause.name())]);
     }
 
     pub fn journal_waited(&self, wait: Duration) {

@@ -8,12 +8,13 @@ use crate::{ROOM, USER};
 
 /// Replicas that keep one message of a room in memory, refuse to resume over more than two, let so many people log in, and
 /// have a collector that is not there.
-pub fn settings<'a>(logins: &'a str, nowhere: &'a str) -> [(&'a str, &'a str); 7] {
+pub fn settings<'a>(logins: &'a str, nowhere: &'a str) -> [(&'a str, &'a str); 8] {
     [
         ("WARM_LOG_MESSAGES", "1"),
         ("RESUME_LIMIT", "2"),
         ("HEAD_CHECK_MS", "100"),
         ("LIMIT_LOGINS_PER_MINUTE", logins),
+        ("LIMIT_SIGNUPS_PER_MINUTE", "1000"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", nowhere),
         ("OTEL_BSP_SCHEDULE_DELAY", "100"),
         ("OTEL_METRIC_EXPORT_INTERVAL", "200"),
@@ -51,8 +52,11 @@ pub async fn everything(cluster: &Cluster) {
     assert_eq!(client.say("a message", "5").await["type"], "error");
     cluster.sql("ALTER TABLE elsewhere RENAME TO messages").await;
 
-    // Redis is away: what is said here is dropped on the way there, what is said there is a hole here.
+    // Redis is away: what is said here is dropped on the way there, what is said there is a hole here, and limits are not
+    // shared.
     cluster.redis().stop();
+    let account = json!({"username": "latecomer", "secret": "correct horse"});
+    assert_eq!(here.post("/api/v1/users", None, &account).await.status, 201);
     client.say("a message", "6").await;
     there
         .post(&path, Some(&user.token), &json!({"text": "over there"}))

@@ -16,16 +16,23 @@ use crate::process::{START_LIMIT, bound_to_us, free_port, run, scratch, serial, 
 pub struct RedisServer {
     port: u16,
     folder: PathBuf,
+    arguments: &'static [&'static str],
     child: Mutex<Option<Child>>,
 }
 
 impl RedisServer {
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With more arguments, as `--cluster-enabled yes`.
+    pub async fn start_with(arguments: &'static [&'static str]) -> Self {
         let folder = scratch().join(format!("redis-{}", serial()));
         fs::create_dir(&folder).expect("a folder for Redis");
         let this = Self {
             port: free_port(),
             folder,
+            arguments,
             child: Mutex::new(None),
         };
         this.start_again().await;
@@ -49,7 +56,8 @@ impl RedisServer {
             .arg("--port")
             .arg(self.port.to_string())
             .arg("--dir")
-            .arg(&self.folder);
+            .arg(&self.folder)
+            .args(self.arguments);
         let log = fs::File::create(self.log()).expect("a log file");
         command
             .stdin(Stdio::null())
