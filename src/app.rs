@@ -88,7 +88,7 @@ impl App {
     /// Builds everything; nothing is served yet.
     pub async fn build(settings: Settings, telemetry: Telemetry) -> Result<Self, StartError> {
         let backend = settings.backend()?;
-        let base = Base::open(backend, &settings).await?;
+        let base = Box::pin(Base::open(backend, &settings)).await?;
         let listener =
             http::bind(settings.listen_addr).map_err(|e| StartError::Listen(settings.listen_addr, e))?;
         let ops = settings.ops_listen_addr;
