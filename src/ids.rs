@@ -19,6 +19,13 @@ pub type Seq = u64;
 /// The largest `Seq` that a client may name: what the database's `bigint` holds.
 pub const MAX_SEQ: Seq = i64::MAX as Seq;
 
+/// Which message stands at a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Point {
+    pub seq: Seq,
+    pub id: Uuid,
+}
+
 /// An account's number, positive.
 pub type UserId = i64;
 

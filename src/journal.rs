@@ -193,7 +193,7 @@ impl Parts {
             };
             let (entry, origin) = (Entry::of(&message), Origin::at(stage.ended, trace));
             self.relay.publish(row.room_id, &entry, origin);
-            self.rooms.arrive(row.room_id, entry, origin);
+            self.rooms.committed(row.room_id, entry, origin);
         }
         for (n, Reply { outcome, span }) in replies.into_iter().enumerate() {
             let appended = Appended {

@@ -16,6 +16,7 @@ mod cluster {
     mod linger;
     mod migrate;
     mod nonce;
+    mod older_copy;
     mod prefix;
     mod ready;
     mod redis_away;

@@ -118,7 +118,7 @@ impl Messages {
         let limit = limit.0.unwrap_or(DEFAULT_PAGE);
         let store = &gateway.context.store;
         // The head first, so that it is never behind the messages by more than what came in between.
-        let head = store.head(room.id()).await?;
+        let head = gateway.context.rooms.stored_head(room.id()).await?;
         let mut messages = store.messages(&room, after, before, limit + 1).await?;
         let more = messages.len() as u64 > limit;
         if more {

@@ -56,6 +56,7 @@ struct Instruments {
     relay_round_trip_seconds: Histogram<f64>,
     holes: Counter<u64>,
     repaired: Counter<u64>,
+    went_back: Counter<u64>,
     head_lag: Gauge<u64>,
     connections: UpDownCounter<i64>,
     connections_refused: Counter<u64>,
@@ -201,6 +202,10 @@ impl Metrics {
             ),
             holes: counter("chat.holes", "Repairs begun because a room lacked messages."),
             repaired: counter("chat.repaired", "Messages read from the store by repairs."),
+            went_back: counter(
+                "chat.rooms_went_back",
+                "Rooms of which the database has lost messages that were known here.",
+            ),
             head_lag: gauge(
                 "chat.head_lag",
                 "The most messages that a live room lacked at the last head check.",
@@ -260,6 +265,7 @@ impl Metrics {
             &i.journal_failures,
             &i.holes,
             &i.repaired,
+            &i.went_back,
             &i.connections_refused,
         ];
         counters.into_iter().for_each(|counter| counter.add(0, &[]));
@@ -375,6 +381,11 @@ impl Metrics {
 
     pub fn repaired(&self, messages: usize) {
         self.0.repaired.add(messages as u64, &[]);
+    }
+
+    /// The store has lost messages of a room.
+    pub fn went_back(&self) {
+        self.0.went_back.add(1, &[]);
     }
 
     /// A head check: the most that a room lacked.

@@ -80,6 +80,7 @@ pub enum Close {
     ReadOnly,
     NoSignOfLife,
     TooFarBehind,
+    WentBack,
     RateExceeded,
 }
 
@@ -97,6 +98,7 @@ impl Close {
             Self::ReadOnly => 4403,
             Self::NoSignOfLife => 4408,
             Self::TooFarBehind => 4409,
+            Self::WentBack => 4410,
             Self::RateExceeded => 4429,
         }
     }
@@ -115,6 +117,7 @@ impl Close {
             Self::ReadOnly => "a read-only session sent a message",
             Self::NoSignOfLife => "no sign of life",
             Self::TooFarBehind => "too far behind, resume",
+            Self::WentBack => "the room's history went back, resume",
             Self::RateExceeded => "messages that keep exceeding the rate",
         }
     }

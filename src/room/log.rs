@@ -3,13 +3,20 @@
 //! Messages arrive from the local journal, from the relay and from the store, in any order and more than
 //! once; the log takes them strictly by `seq` (I2). What comes early waits for the missing one, within
 //! limits; what the log has heard of but does not have is a [`Hole`], to be read from the store.
+//!
+//! The store may come back from an older copy, and then gives the same places to other messages. Whatever does not
+//! fit raises a doubt, not more, since what arrives may be late; [`Claim::judge`] settles it by what the store says.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::ids::Seq;
+use crate::ids::{Point, Seq};
+use crate::store::{Head, Stored};
+
+/// How many messages may be under suspicion: one that is not what it was is enough.
+const SUSPECTS: usize = 8;
 
 /// A message of the log: its place, its identity, and the frame that every session writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +25,39 @@ pub struct Entry {
     pub id: Uuid,
     /// A whole WebSocket frame, encoded once.
     pub frame: Bytes,
+}
+
+impl Entry {
+    const fn point(&self) -> Point {
+        Point {
+            seq: self.seq,
+            id: self.id,
+        }
+    }
+}
+
+/// What the store is asked when it is asked for the head.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Question {
+    /// What is at our head: the store's is no lower, or the history went back.
+    tip: Option<Point>,
+    /// Which message stands there?
+    pub point: Option<Point>,
+}
+
+/// What a message that came is to the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offered {
+    /// The next one: the head moved.
+    News,
+    /// New, and something is missing before it.
+    Early,
+    /// It is here.
+    Known,
+    /// Its place is below what is warm: whether it is the one that was there cannot be told.
+    Past,
+    /// Another message has its place.
+    Contradiction,
 }
 
 /// How much of a room stays warm; older messages are read from the store.
@@ -51,11 +91,19 @@ pub struct Log {
     limits: WarmLimits,
     /// `None` until the store has said where the room's head is.
     head: Option<Seq>,
+    /// Which message is at the head, however little is warm; `None` in an empty room.
+    tip: Option<Uuid>,
     warm: VecDeque<Entry>,
     warm_bytes: usize,
     early: BTreeMap<Seq, Entry>,
     early_bytes: usize,
     heard_of: Seq,
+    /// How often something did not fit, and how often that is settled.
+    doubts: (u64, u64),
+    /// What it did not fit to.
+    suspects: Vec<Point>,
+    /// The tip when the store was last asked for the head, whether it answered or not.
+    asked: Option<Point>,
 }
 
 impl Log {
@@ -64,11 +112,15 @@ impl Log {
         Self {
             limits,
             head: None,
+            tip: None,
             warm: VecDeque::new(),
             warm_bytes: 0,
             early: BTreeMap::new(),
             early_bytes: 0,
             heard_of: 0,
+            doubts: (0, 0),
+            suspects: Vec::new(),
+            asked: None,
         }
     }
 
@@ -90,26 +142,84 @@ impl Log {
         self.head.unwrap_or(0)
     }
 
-    /// Takes a message from wherever it came. True: the head moved.
-    pub fn offer(&mut self, entry: Entry) -> bool {
-        self.heard_of = self.heard_of.max(entry.seq);
+    /// Takes a message from wherever it came.
+    pub fn offer(&mut self, entry: Entry) -> Offered {
         match self.head {
-            Some(head) if entry.seq <= head => false,
+            Some(head) if entry.seq <= head => self.compare(entry.point()),
             Some(head) if entry.seq == head + 1 => {
                 self.append(entry);
                 self.take_early();
-                true
+                Offered::News
             }
-            _ => {
-                self.keep_early(entry);
-                false
-            }
+            _ => self.keep_early(entry),
         }
     }
 
-    /// Takes word that the room's head is at least `seq`.
-    pub fn hear_of(&mut self, seq: Seq) {
-        self.heard_of = self.heard_of.max(seq);
+    /// What to ask the store when it is asked for the head. The point is the tip of the last time: if the store was away
+    /// between the two, and came back older, what it has now may stand upon what it has lost.
+    pub fn question(&mut self) -> Question {
+        let tip = self.tip();
+        let point = std::mem::replace(&mut self.asked, tip).or(tip);
+        Question { tip, point }
+    }
+
+    /// The store was asked in vain, and may come back older: what waits for a hole is better read from it then.
+    pub fn store_is_away(&mut self) {
+        self.early.clear();
+        self.early_bytes = 0;
+    }
+
+    /// Takes the answer: the head, and which message stands at the point, if one does.
+    pub fn answer(&mut self, to: Question, stored: Head) {
+        self.heard_of = self.heard_of.max(stored.seq);
+        let other = |point: &Point| stored.found.is_some_and(|id| id != point.id);
+        let gone = |tip: &Point| tip.seq > stored.seq;
+        if let Some(known) = to.point.filter(other).or(to.tip.filter(gone)) {
+            self.doubt(Some(known));
+        }
+    }
+
+    /// Something does not fit: to a message that is known, or else to the whole.
+    pub fn doubt(&mut self, known: Option<Point>) {
+        self.doubts.0 += 1;
+        if self.suspects.len() < SUSPECTS {
+            self.suspects.extend(known.or(self.tip()));
+        }
+    }
+
+    /// Whether what is known of the room is in doubt.
+    pub const fn is_doubted(&self) -> bool {
+        self.doubts.0 > self.doubts.1
+    }
+
+    /// All that the log holds to be so, for the store to confirm.
+    pub fn claim(&self) -> Claim {
+        let warm = self.warm.iter().map(Entry::point);
+        let mut points: Vec<Point> = self.asked.into_iter().chain(self.tip()).chain(warm).collect();
+        points.extend(&self.suspects);
+        points.extend(self.early.values().map(Entry::point));
+        points.sort_unstable();
+        points.dedup();
+        Claim {
+            points,
+            head: self.head(),
+            heard_of: self.heard_of,
+            doubts: self.doubts.0,
+        }
+    }
+
+    /// The claim holds, and with it the doubts that led to it are settled.
+    pub fn settle(&mut self, claim: &Claim) {
+        self.doubts.1 = claim.doubts;
+        self.suspects.retain(|suspect| !claim.points.contains(suspect));
+    }
+
+    /// The message at the head.
+    pub fn tip(&self) -> Option<Point> {
+        Some(Point {
+            seq: self.head?,
+            id: self.tip?,
+        })
     }
 
     /// The first stretch that is missing, if any is.
@@ -119,8 +229,11 @@ impl Log {
         (known > after).then_some(Hole { after, upto: known })
     }
 
-    /// The identity of a warm message.
+    /// The identity of a message that is warm, or at the head.
     pub fn id_at(&self, seq: Seq) -> Option<Uuid> {
+        if self.head == Some(seq) {
+            return self.tip;
+        }
         let first = self.warm.front()?.seq;
         let index = usize::try_from(seq.checked_sub(first)?).ok()?;
         self.warm.get(index).map(|entry| entry.id)
@@ -153,6 +266,7 @@ impl Log {
 
     fn append(&mut self, entry: Entry) {
         self.head = Some(entry.seq);
+        self.tip = Some(entry.id);
         self.heard_of = self.heard_of.max(entry.seq);
         self.warm_bytes += entry.frame.len();
         self.warm.push_back(entry);
@@ -166,17 +280,37 @@ impl Log {
         }
     }
 
+    /// Compares a message with the one that has its place.
+    fn compare(&mut self, Point { seq, id }: Point) -> Offered {
+        match self.id_at(seq) {
+            Some(same) if same == id => Offered::Known,
+            Some(id) => self.contradict(Point { seq, id }),
+            None => Offered::Past,
+        }
+    }
+
+    fn contradict(&mut self, known: Point) -> Offered {
+        self.doubt(Some(known));
+        Offered::Contradiction
+    }
+
     /// What does not fit is forgotten, but not that it exists: it is a hole then.
-    fn keep_early(&mut self, entry: Entry) {
-        if self.early.len() >= self.limits.messages
-            || self.early_bytes + entry.frame.len() > self.limits.bytes
+    fn keep_early(&mut self, entry: Entry) -> Offered {
+        if let Some(early) = self.early.get(&entry.seq) {
+            let known = early.point();
+            return match known.id == entry.id {
+                true => Offered::Known,
+                false => self.contradict(known),
+            };
+        }
+        self.heard_of = self.heard_of.max(entry.seq);
+        if self.early.len() < self.limits.messages
+            && self.early_bytes + entry.frame.len() <= self.limits.bytes
         {
-            return;
+            self.early_bytes += entry.frame.len();
+            self.early.insert(entry.seq, entry);
         }
-        self.early_bytes += entry.frame.len();
-        if let Some(same) = self.early.insert(entry.seq, entry) {
-            self.early_bytes -= same.frame.len();
-        }
+        Offered::Early
     }
 
     fn take_early(&mut self) {
@@ -185,134 +319,61 @@ impl Log {
         {
             let entry = first.remove();
             self.early_bytes -= entry.frame.len();
-            if entry.seq == self.head() + 1 {
-                self.append(entry);
+            match entry.seq == self.head() + 1 {
+                true => self.append(entry),
+                false => drop(self.compare(entry.point())),
             }
+        }
+    }
+}
+
+/// What a log holds to be so, at a moment. What the store says later has to agree, since all of it was committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// In order.
+    pub points: Vec<Point>,
+    pub head: Seq,
+    /// The room's head is no lower than this.
+    pub heard_of: Seq,
+    doubts: u64,
+}
+
+/// What the store's answer to a [`Claim`] means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Intact,
+    /// This server cannot know.
+    Unsure,
+    WentBack(Rewind),
+}
+
+/// A history that went back: what was at `common < seq <= upto` is gone, and others may have its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rewind {
+    pub common: Seq,
+    pub upto: Seq,
+}
+
+impl Claim {
+    /// A message that is missing at or below the stored head was removed, which is no contradiction.
+    pub fn judge(&self, stored: &Stored) -> Verdict {
+        if stored.follows {
+            return Verdict::Unsure;
+        }
+        let (mut common, upto) = (0, self.head.max(self.heard_of));
+        for Point { seq, id } in &self.points {
+            match stored.ids.get(seq) {
+                Some(same) if same == id => common = *seq,
+                None if *seq <= stored.head => {}
+                _ => return Verdict::WentBack(Rewind { common, upto }),
+            }
+        }
+        match upto > stored.head {
+            true => Verdict::WentBack(Rewind { common, upto }),
+            false => Verdict::Intact,
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn entry(seq: Seq) -> Entry {
-        Entry {
-            seq,
-            id: Uuid::from_u128(seq.into()),
-            frame: Bytes::from(vec![b'x'; 1 + (seq % 7) as usize]),
-        }
-    }
-
-    fn entries(range: impl Iterator<Item = Seq>) -> Vec<Entry> {
-        range.map(entry).collect()
-    }
-
-    /// Everything a cursor sees until it is up to date or cold.
-    fn follow(log: &Log, mut cursor: Seq) -> (Vec<Bytes>, Seq, bool) {
-        let mut frames = Vec::new();
-        loop {
-            match log.read(cursor, 3, 10, &mut frames) {
-                Read::UpToDate => return (frames, cursor, false),
-                Read::Cold => return (frames, cursor, true),
-                Read::Advanced(at) => {
-                    assert!(at > cursor);
-                    cursor = at;
-                }
-            }
-        }
-    }
-
-    const LIMITS: WarmLimits = WarmLimits {
-        messages: 20,
-        bytes: 100,
-    };
-
-    #[test]
-    fn what_arrives_before_the_head_is_known_waits_for_it() {
-        let mut log = Log::new(LIMITS);
-        assert!(!log.offer(entry(6)));
-        assert_eq!(log.hole(), None);
-        log.load(entries(3..=5));
-        assert_eq!(log.head(), 6);
-        assert_eq!(
-            follow(&log, 2),
-            (entries(3..=6).into_iter().map(|e| e.frame).collect(), 6, false)
-        );
-    }
-
-    #[test]
-    fn a_hole_names_what_is_missing() {
-        let mut log = Log::new(LIMITS);
-        log.load(vec![]);
-        log.offer(entry(4));
-        assert_eq!(log.hole(), Some(Hole { after: 0, upto: 3 }));
-        log.offer(entry(1));
-        log.offer(entry(3));
-        assert_eq!(log.hole(), Some(Hole { after: 1, upto: 2 }));
-        assert!(log.offer(entry(2)));
-        assert_eq!((log.hole(), log.head()), (None, 4));
-        log.hear_of(9);
-        assert_eq!(log.hole(), Some(Hole { after: 4, upto: 9 }));
-    }
-
-    #[test]
-    fn an_old_cursor_is_cold_and_a_future_one_is_up_to_date() {
-        let mut log = Log::new(WarmLimits {
-            messages: 2,
-            bytes: 1000,
-        });
-        log.load(entries(1..=5));
-        assert_eq!(log.read(2, 9, 99, &mut vec![]), Read::Cold);
-        assert_eq!(log.read(3, 9, 99, &mut vec![]), Read::Advanced(5));
-        assert_eq!(log.read(8, 9, 99, &mut vec![]), Read::UpToDate);
-        assert_eq!(
-            (log.id_at(3), log.id_at(4), log.id_at(6)),
-            (None, Some(Uuid::from_u128(4)), None)
-        );
-    }
-
-    proptest! {
-        /// The model: a set of seqs that have arrived. Whatever the order and however often they come, the head
-        /// is the end of the unbroken run, a cursor sees exactly that run, and the hole is what the model lacks.
-        #[test]
-        fn agrees_with_a_set(loaded in 0u64..10, arrivals in prop::collection::vec(1u64..25, 0..80), from in 0u64..25) {
-            let mut log = Log::new(WarmLimits { messages: 1000, bytes: 100_000 });
-            log.load(entries(1..=loaded));
-            let mut model: std::collections::BTreeSet<Seq> = (1..=loaded).collect();
-            for seq in arrivals {
-                log.offer(entry(seq));
-                model.insert(seq);
-                let head = (1..).find(|seq| !model.contains(seq)).unwrap() - 1;
-                prop_assert_eq!(log.head(), head);
-                let next = model.iter().copied().find(|seq| *seq > head);
-                prop_assert_eq!(log.hole(), next.map(|next| Hole { after: head, upto: next - 1 }));
-                let (frames, cursor, cold) = follow(&log, from);
-                prop_assert!(!cold);
-                prop_assert_eq!(cursor, head.max(from));
-                prop_assert_eq!(frames, entries(from + 1..=head).into_iter().map(|e| e.frame).collect::<Vec<_>>());
-            }
-        }
-
-        /// With small limits the log is bounded, and filling its holes from the store always reaches the head.
-        #[test]
-        fn is_bounded_and_repairs(arrivals in prop::collection::vec(1u64..200, 1..200)) {
-            let mut log = Log::new(LIMITS);
-            log.load(vec![]);
-            for seq in &arrivals {
-                log.offer(entry(*seq));
-                prop_assert!(log.warm.len() <= LIMITS.messages && log.warm_bytes <= LIMITS.bytes);
-                prop_assert!(log.early.len() <= LIMITS.messages && log.early_bytes <= LIMITS.bytes);
-                prop_assert_eq!(log.early_bytes, log.early.values().map(|e| e.frame.len()).sum::<usize>());
-            }
-            while let Some(hole) = log.hole() {
-                for seq in hole.after + 1..=hole.upto.min(hole.after + 5) {
-                    log.offer(entry(seq));
-                }
-            }
-            prop_assert_eq!(log.head(), arrivals.iter().copied().max().unwrap());
-            prop_assert!(log.early.is_empty());
-        }
-    }
-}
+mod tests;

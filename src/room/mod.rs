@@ -1,10 +1,13 @@
 //! A room: the warm log and the sessions that follow it on this replica. It knows neither sockets nor Redis.
 
+mod doubt;
 mod log;
 mod registry;
 mod repair;
+mod rewinds;
 mod row;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -13,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OnceCell, watch};
 use tokio_util::task::TaskTracker;
 
-pub use log::{Entry, Hole, Log, Read, WarmLimits};
+pub use log::{Entry, Hole, Log, Offered, Question, Read, Rewind, Verdict, WarmLimits};
 pub use registry::{Interest, Parts, Rooms, Seat};
 pub use row::{Follower, WRITE_BYTES, WRITE_FRAMES};
 
@@ -41,6 +44,8 @@ pub struct Room {
     pub id: RoomId,
     state: Mutex<State>,
     loaded: OnceCell<()>,
+    /// Its log is not the store's any more: whoever follows has to come back.
+    went_back: AtomicBool,
     /// Rung when the head has moved; the rows wait for that.
     bell: watch::Sender<()>,
     rows: Mutex<Vec<Arc<Row>>>,
@@ -56,6 +61,7 @@ type Bell = watch::Receiver<()>;
 struct State {
     log: Log,
     repairing: bool,
+    doubting: bool,
     sessions: usize,
     empty_since: Instant,
 }
@@ -66,6 +72,7 @@ impl Room {
         let state = State {
             log,
             repairing: false,
+            doubting: false,
             sessions: 0,
             empty_since: Instant::now(),
         };
@@ -74,6 +81,7 @@ impl Room {
             name,
             state: Mutex::new(state),
             loaded: OnceCell::new(),
+            went_back: AtomicBool::new(false),
             bell: watch::Sender::new(()),
             rows: Mutex::default(),
             tracker,
@@ -92,8 +100,16 @@ impl Room {
         self.state.lock().log.id_at(seq)
     }
 
-    /// See [`Log::read`].
+    /// Whether the room has been given up because its history went back. Its sessions have to resume.
+    pub fn went_back(&self) -> bool {
+        self.went_back.load(Ordering::Relaxed)
+    }
+
+    /// See [`Log::read`]. Of a history that went back nothing more is handed out.
     pub fn read(&self, cursor: Seq, count: usize, bytes: usize, into: &mut Vec<Bytes>) -> Read {
+        if self.went_back() {
+            return Read::UpToDate;
+        }
         self.state.lock().log.read(cursor, count, bytes, into)
     }
 
@@ -126,40 +142,63 @@ impl Room {
         row
     }
 
-    /// Takes a message; true: something is missing before it and somebody has to start the repair.
-    fn offer(&self, entry: Entry) -> bool {
+    /// Takes a message.
+    fn offer(&self, entry: Entry) -> (Offered, Errands) {
         let mut state = self.state.lock();
-        let moved = state.log.offer(entry);
-        let repair = state.wants_repair();
+        let offered = state.log.offer(entry);
+        let errands = state.errands();
         drop(state);
-        if moved {
+        if offered == Offered::News {
             self.ring();
         }
-        repair
+        (offered, errands)
     }
 
-    /// Takes word of the room's head; true: somebody has to start the repair.
-    fn hear_of(&self, head: Seq) -> bool {
+    /// Tells the log something that moves nothing, as what the store answered.
+    fn tell(&self, what: impl FnOnce(&mut Log)) -> Errands {
         let mut state = self.state.lock();
-        state.log.hear_of(head);
-        state.wants_repair()
+        what(&mut state.log);
+        state.errands()
     }
 
-    fn load(&self, newest: Vec<Entry>) -> bool {
-        let mut state = self.state.lock();
-        state.log.load(newest);
-        let repair = state.wants_repair();
-        drop(state);
+    fn store_is_away(&self) {
+        self.state.lock().log.store_is_away();
+    }
+
+    fn question(&self) -> Question {
+        self.state.lock().log.question()
+    }
+
+    fn load(&self, newest: Vec<Entry>) -> Errands {
+        let errands = self.tell(|log| log.load(newest));
         self.ring();
-        repair
+        errands
+    }
+
+    fn give_up(&self) {
+        self.went_back.store(true, Ordering::Relaxed);
+        self.call_all();
     }
 }
 
+/// What has to be done for a room. Each is asked for once, until it is done: whoever gets it, does it.
+#[derive(Debug)]
+#[must_use]
+struct Errands {
+    /// Something is missing: read it from the store.
+    repair: bool,
+    /// Something does not fit: ask the store who is right.
+    doubt: bool,
+}
+
 impl State {
-    /// True once for each repair: whoever gets it, does it.
-    fn wants_repair(&mut self) -> bool {
-        let wanted = !self.repairing && self.log.hole().is_some();
-        self.repairing |= wanted;
-        wanted
+    fn errands(&mut self) -> Errands {
+        let errands = Errands {
+            repair: !self.repairing && self.log.hole().is_some(),
+            doubt: !self.doubting && self.log.is_doubted(),
+        };
+        self.repairing |= errands.repair;
+        self.doubting |= errands.doubt;
+        errands
     }
 }

@@ -8,8 +8,9 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
+use super::rewinds::Rewinds;
 use super::row::Row;
-use super::{Entry, Follower, Room, WarmLimits};
+use super::{Entry, Errands, Follower, Log, Offered, Question, Rewind, Room, WarmLimits};
 use crate::health::Health;
 use crate::ids::{RoomId, RoomName, Seq};
 use crate::metrics::Metrics;
@@ -36,6 +37,7 @@ pub(super) struct Shared {
     limits: WarmLimits,
     linger: Duration,
     interest: Interest,
+    rewinds: Rewinds,
 }
 
 /// What rooms work with.
@@ -109,12 +111,46 @@ impl Drop for Seat {
 }
 
 impl Shared {
-    /// Whether this is still the room that sessions join.
+    /// Whether this is still the room that sessions join, of a replica that has not left.
     pub(super) fn is_live(&self, room: &Arc<Room>) -> bool {
-        self.live
-            .read()
-            .get(&room.id)
-            .is_some_and(|live| Arc::ptr_eq(live, room))
+        let live = self.live.read();
+        let same = live.get(&room.id).is_some_and(|live| Arc::ptr_eq(live, room));
+        same && !self.tracker.is_closed()
+    }
+
+    /// Does what has to be done for a room.
+    pub(super) fn run(self: &Arc<Self>, room: &Arc<Room>, errands: Errands) {
+        if errands.repair {
+            self.metrics.hole();
+            super::repair::start(self.clone(), room.clone());
+        }
+        if errands.doubt {
+            super::doubt::start(self.clone(), room.clone());
+        }
+    }
+
+    /// The store's history of this room is older than ours: who joins now gets the room anew, who is there has to.
+    pub(super) fn go_back(&self, room: &Arc<Room>, rewind: Rewind) {
+        // Before anybody can join anew.
+        let first = self.rewinds.remember(room.id, rewind);
+        {
+            let mut live = self.live.write();
+            if live.get(&room.id).is_some_and(|live| Arc::ptr_eq(live, room)) {
+                live.remove(&room.id);
+                self.interest.set(room.id, false);
+            }
+        }
+        room.give_up();
+        self.metrics.went_back();
+        let Rewind { common, upto } = rewind;
+        match first {
+            true => {
+                tracing::error!(room = %room.id, common, upto, "the database's history went back: messages that were acked are gone from it, \
+                    as after a restore, or a failover that lost the newest commits; sessions of such rooms are made to resume \
+                    (other rooms' lines are at debug)");
+            }
+            false => tracing::debug!(room = %room.id, common, upto, "a room's history went back"),
+        }
     }
 }
 
@@ -138,6 +174,7 @@ impl Rooms {
             limits,
             linger,
             interest,
+            rewinds: Rewinds::default(),
         }))
     }
 
@@ -152,9 +189,8 @@ impl Rooms {
         seat.loaded
             .get_or_try_init(|| async {
                 let newest = self.0.store.messages(name, None, None, FIRST_READ).await?;
-                if seat.load(newest.iter().map(Entry::of).collect()) {
-                    self.repair(&seat);
-                }
+                let errands = seat.load(newest.iter().map(Entry::of).collect());
+                self.0.run(&seat, errands);
                 Ok::<_, StoreError>(())
             })
             .await?;
@@ -205,17 +241,29 @@ impl Rooms {
         self.len() == 0
     }
 
-    /// Brings a message that was just committed, here or elsewhere, to its room, if that is live here.
+    /// Brings a message that was committed elsewhere to its room, if that is live here.
     pub fn arrive(&self, room: RoomId, entry: Entry, origin: Origin) {
-        let Some(room) = self.get(room) else { return };
-        let (message, bytes) = ((entry.id, entry.seq), entry.frame.len());
-        // What has come before, or from ourselves by way of Redis, has arrived already.
-        let news = entry.seq > room.head();
-        if room.offer(entry) {
-            self.repair(&room);
+        if let Some(room) = self.get(room) {
+            self.take(&room, entry, origin);
         }
-        if !news {
-            return;
+    }
+
+    /// Brings a message that was committed here to its room, if that is live here.
+    pub fn committed(&self, room: RoomId, entry: Entry, origin: Origin) {
+        if let Some(room) = self.get(room)
+            && self.take(&room, entry, origin) == Offered::Past
+        {
+            self.doubt(&room);
+        }
+    }
+
+    fn take(&self, room: &Arc<Room>, entry: Entry, origin: Origin) -> Offered {
+        let (message, bytes) = ((entry.id, entry.seq), entry.frame.len());
+        let (offered, errands) = room.offer(entry);
+        self.0.run(room, errands);
+        // What has come before, or from ourselves by way of Redis, has arrived already.
+        if !matches!(offered, Offered::News | Offered::Early) {
+            return offered;
         }
         let since_commit = origin.age();
         self.0.metrics.message_arrived(since_commit);
@@ -232,6 +280,7 @@ impl Rooms {
                 },
             );
         }
+        offered
     }
 
     /// Makes every session of every room look around.
@@ -255,22 +304,46 @@ impl Rooms {
             .chunks(HEADS_AT_ONCE)
             .chain(rooms.is_empty().then_some(rooms));
         for some in chunks {
-            for (id, head) in self.0.store.heads(some).await? {
-                let here = self.get(id).map_or(head, |room| room.head());
-                most = most.max(head.saturating_sub(here));
-                self.hear_of(id, head);
+            let live: Vec<Arc<Room>> = some.iter().filter_map(|id| self.get(*id)).collect();
+            let questions: Vec<Question> = live.iter().map(|room| room.question()).collect();
+            let asked: Vec<_> = (live.iter().zip(&questions))
+                .map(|(room, question)| (room.id, question.point))
+                .collect();
+            let heads = self.0.store.heads(&asked).await.inspect_err(|_| {
+                self.0.live.read().values().for_each(|room| room.store_is_away());
+            })?;
+            for ((room, question), head) in live.iter().zip(questions).zip(heads) {
+                most = most.max(head.seq.saturating_sub(room.head()));
+                self.tell(room, |log| log.answer(question, head));
             }
         }
         Ok(most)
     }
 
-    /// Takes word of a room's head.
-    pub fn hear_of(&self, id: RoomId, head: Seq) {
-        if let Some(room) = self.get(id)
-            && room.hear_of(head)
-        {
-            self.repair(&room);
+    /// Asks the store for a room's head.
+    pub async fn stored_head(&self, id: RoomId) -> Result<Seq, StoreError> {
+        let live = self.get(id).map(|room| (room.question(), room));
+        let point = live.as_ref().and_then(|(question, _)| question.point);
+        let head = self.0.store.head(id, point).await?;
+        if let Some((question, room)) = live {
+            self.tell(&room, |log| log.answer(question, head));
         }
+        Ok(head.seq)
+    }
+
+    /// Has the store asked whether it still has what this room has.
+    pub fn doubt(&self, room: &Arc<Room>) {
+        self.tell(room, |log| log.doubt(None));
+    }
+
+    fn tell(&self, room: &Arc<Room>, what: impl FnOnce(&mut Log)) {
+        let errands = room.tell(what);
+        self.0.run(room, errands);
+    }
+
+    /// Whether a position may be one of a history that is gone, as far as this replica remembers.
+    pub fn is_ambiguous(&self, room: RoomId, seq: Seq) -> bool {
+        self.0.rewinds.is_ambiguous(room, seq)
     }
 
     /// Lets go of the rooms that have been empty for the linger time.
@@ -297,10 +370,5 @@ impl Rooms {
                 self.0.interest.set(id, false);
             }
         }
-    }
-
-    fn repair(&self, room: &Arc<Room>) {
-        self.0.metrics.hole();
-        super::repair::start(self.0.clone(), room.clone());
     }
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::registry::Shared;
-use super::{Entry, Room};
+use super::{Entry, Offered, Room};
+use crate::protocol::Message;
 
 /// How long a hole may fill by itself: messages of different replicas overtake each other by less.
 const PATIENCE: Duration = Duration::from_millis(10);
@@ -13,7 +14,7 @@ const PAGE: u64 = 200;
 /// Between tries while the store does not answer.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// Starts the repair that [`super::State::wants_repair`] asked for.
+/// Starts the repair that [`super::State::errands`] asked for.
 pub(super) fn start(shared: Arc<Shared>, room: Arc<Room>) {
     let tracker = shared.tracker.clone();
     tracker.spawn(async move {
@@ -29,7 +30,7 @@ pub(super) fn start(shared: Arc<Shared>, room: Arc<Room>) {
     chat.hole.upto = tracing::field::Empty,
     chat.repaired = tracing::field::Empty,
 ))]
-async fn step(shared: &Shared, room: &Arc<Room>) -> bool {
+async fn step(shared: &Arc<Shared>, room: &Arc<Room>) -> bool {
     let hole = {
         let mut state = room.state.lock();
         let hole = state.log.hole();
@@ -42,26 +43,21 @@ async fn step(shared: &Shared, room: &Arc<Room>) -> bool {
     let span = tracing::Span::current();
     span.record("chat.hole.after", hole.after);
     span.record("chat.hole.upto", hole.upto);
-    let before = Some(hole.upto.saturating_add(1));
+    // With the message at our head: what is missing has to follow that one.
+    let (after, before) = (hole.after.saturating_sub(1), hole.upto.saturating_add(1));
     match shared
         .store
-        .messages(&room.name, Some(hole.after), before, PAGE)
+        .messages(&room.name, Some(after), Some(before), PAGE)
         .await
     {
-        Ok(page) if page.is_empty() => {
-            tracing::error!(room = %room.id, after = hole.after, upto = hole.upto, "the store lacks messages that were announced");
-            tokio::time::sleep(RETRY).await;
-        }
         Ok(page) => {
-            tracing::debug!(room = %room.id, after = hole.after, upto = hole.upto, read = page.len(), "hole repaired");
-            shared.metrics.repaired(page.len());
-            span.record("chat.repaired", page.len());
-            let mut state = room.state.lock();
-            for message in &page {
-                state.log.offer(Entry::of(message));
+            let missing = page.iter().filter(|message| message.seq > hole.after).count();
+            tracing::debug!(room = %room.id, after = hole.after, upto = hole.upto, read = missing, "hole repaired");
+            shared.metrics.repaired(missing);
+            span.record("chat.repaired", missing);
+            if !fill(shared, room, &page, missing) {
+                tokio::time::sleep(RETRY).await;
             }
-            drop(state);
-            room.ring();
         }
         Err(e) => {
             tracing::warn!(room = %room.id, error = %e, "the store does not answer, the hole stays for now");
@@ -69,4 +65,21 @@ async fn step(shared: &Shared, room: &Arc<Room>) -> bool {
         }
     }
     true
+}
+
+/// Gives the room what was read. False: it did not help, and who is right has to be found out first.
+fn fill(shared: &Arc<Shared>, room: &Arc<Room>, page: &[Message], missing: usize) -> bool {
+    let errands = room.tell(|log| {
+        let fits = page
+            .iter()
+            .all(|message| log.offer(Entry::of(message)) != Offered::Contradiction);
+        if fits && missing == 0 {
+            // What was announced is not there.
+            log.doubt(None);
+        }
+    });
+    room.ring();
+    let doubted = errands.doubt;
+    shared.run(room, errands);
+    !doubted && missing > 0
 }

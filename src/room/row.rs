@@ -152,7 +152,7 @@ mod tests {
             tracker.clone(),
             Metrics::default(),
         );
-        room.load(vec![]);
+        let _ = room.load(vec![]);
         (room, tracker)
     }
 
@@ -165,7 +165,7 @@ mod tests {
         }
         assert_eq!(room.rows.lock().len(), 3);
         for seq in 1..=300 {
-            room.offer(entry(seq));
+            let _ = room.offer(entry(seq));
             if seq % 7 == 0 {
                 tokio::task::yield_now().await;
             }
@@ -187,13 +187,13 @@ mod tests {
         let follower: Arc<Eager> = Arc::default();
         let row = room.admit(&(follower.clone() as Arc<dyn Follower>));
         (1..=50).for_each(|seq| {
-            room.offer(entry(seq));
+            let _ = room.offer(entry(seq));
         });
         while follower.calls.load(Ordering::Relaxed) == 0 {
             tokio::task::yield_now().await;
         }
         row.dismiss(&(follower.clone() as Arc<dyn Follower>));
-        room.offer(entry(51));
+        let _ = room.offer(entry(51));
         tokio::task::yield_now().await;
         assert!(follower.state.lock().1.is_empty());
     }

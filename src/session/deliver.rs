@@ -51,6 +51,7 @@ impl Session {
                 }
                 None => {
                     tracing::error!(room = %self.seat.id, cursor, "the store lacks messages below the head");
+                    self.context.rooms.doubt(&self.seat);
                     Err(End::Close(Close::TooFarBehind))
                 }
             },

@@ -62,18 +62,15 @@ impl Context {
     ) -> Result<(Seq, bool), StoreError> {
         // The client may have seen on another replica what has not yet come here.
         let head = match after > head {
-            true => {
-                let stored = self.store.head(seat.id).await?;
-                self.rooms.hear_of(seat.id, stored);
-                stored.max(head)
-            }
+            true => self.rooms.stored_head(seat.id).await?.max(head),
             false => head,
         };
         if after > head || head - after > self.settings.resume_limit {
             return Ok((head, false));
         }
         let same = match id {
-            None => true,
+            // Of a room whose history went back the number alone does not say of which.
+            None => !self.rooms.is_ambiguous(seat.id, after),
             Some(id) => match seat.id_at(after) {
                 Some(warm) => warm == id,
                 None => self

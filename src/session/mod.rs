@@ -251,10 +251,11 @@ impl Session {
     }
 
     fn is_leaving(&self) -> bool {
-        self.leave_at.is_some_and(|at| at <= Instant::now())
+        self.seat.went_back() || self.leave_at.is_some_and(|at| at <= Instant::now())
     }
 
-    /// At its moment of the drain a session takes no more, and goes when what it took has been answered.
+    /// At its moment of the drain, or when its room's history went back, a session takes no more, and goes when what it
+    /// took has been answered.
     fn leave_if_due(&mut self) -> Result<(), End> {
         if self.leave_at.is_none() {
             self.leave_at = self.context.drain.moment();
@@ -264,7 +265,10 @@ impl Session {
         }
         let wait = rand::rng().random_range(0..=RECONNECT_SPREAD);
         self.wire.push(frame::text(&protocol::reconnect(wait)));
-        Err(End::Close(Close::Leaving))
+        Err(End::Close(match self.seat.went_back() {
+            true => Close::WentBack,
+            false => Close::Leaving,
+        }))
     }
 
     /// When the clock has to wake the session next.

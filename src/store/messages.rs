@@ -1,13 +1,10 @@
-//! Reading the log: a room's head, its newest messages, and stretches of it.
-
-use std::collections::HashMap;
+//! Reading the log: a room's newest messages, and stretches of it.
 
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use tracing::instrument;
-use uuid::Uuid;
 
-use super::{Store, StoreError, entities::messages, entities::rooms};
-use crate::ids::{RoomId, RoomName, Seq};
+use super::{Store, StoreError, entities::messages};
+use crate::ids::{RoomName, Seq};
 use crate::protocol::{Message, Sender};
 
 impl messages::Model {
@@ -27,28 +24,6 @@ impl messages::Model {
 }
 
 impl Store {
-    /// A room's last `seq`; 0 for one that has no message.
-    #[instrument(name = "SELECT rooms", skip_all, fields(otel.kind = "client", db.system.name = self.system(), db.operation.name = "SELECT", db.collection.name = "rooms"))]
-    pub async fn head(&self, room: RoomId) -> Result<Seq, StoreError> {
-        Ok(self.heads(&[room]).await?.get(&room).copied().unwrap_or(0))
-    }
-
-    /// The last `seq` of each of these rooms that has a message, in one query. Without a span: it is asked
-    /// all the time, for nobody in particular.
-    pub async fn heads(&self, of: &[RoomId]) -> Result<HashMap<RoomId, Seq>, StoreError> {
-        let rows: Vec<(Uuid, i64)> = rooms::Entity::find()
-            .select_only()
-            .columns([rooms::Column::Id, rooms::Column::LastSeq])
-            .filter(rooms::Column::Id.is_in(of.iter().map(|room| room.0)))
-            .into_tuple()
-            .all(&self.db)
-            .await?;
-        Ok(rows
-            .into_iter()
-            .map(|(id, seq)| (RoomId(id), seq as Seq))
-            .collect())
-    }
-
     /// At most `limit` messages with `after < seq < before`, oldest first: those nearest to `after` if it is
     /// given, else the newest of them.
     #[instrument(name = "SELECT messages", skip_all, fields(otel.kind = "client", db.system.name = self.system(), db.operation.name = "SELECT", db.collection.name = "messages"))]

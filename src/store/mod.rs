@@ -4,6 +4,7 @@ mod accounts;
 mod append;
 mod connect;
 mod entities;
+mod look_back;
 mod messages;
 mod migrate;
 mod pool;
@@ -13,6 +14,7 @@ use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
 
 pub use accounts::Account;
 pub use append::{Appended, Row};
+pub use look_back::{Head, Stored};
 pub use migrate::{MigrateError, SchemaError, migrate};
 
 /// Why the store did not do it.

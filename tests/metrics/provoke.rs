@@ -66,6 +66,16 @@ pub async fn everything(cluster: &Cluster) {
         .await;
     cluster.redis().start_again().await;
 
+    // The database forgets a message.
+    let mut follower = Client::connect(here, "forgotten", Some(&user.token), "")
+        .await
+        .unwrap();
+    follower.say("a message", "7").await;
+    let forget = "WITH room AS (UPDATE rooms SET last_seq = 0 WHERE name = 'forgotten' RETURNING id)
+        DELETE FROM messages WHERE room_id IN (SELECT id FROM room)";
+    cluster.sql(forget).await;
+    assert_eq!(follower.closed().await, 4410);
+
     no_descriptors_are_left(here).await;
 }
 
