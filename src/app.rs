@@ -209,6 +209,7 @@ impl App {
             tracker: tracker.clone(),
             metrics: self.context.metrics.clone(),
             connections,
+            keep_alive: Duration::from_secs(self.settings.keep_alive_seconds),
             stop: stop.clone(),
         };
         let public = server(

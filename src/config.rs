@@ -55,8 +55,8 @@ pub enum LogFormat {
 /// The settings of `serve`, as given.
 #[derive(Debug, Clone, Args)]
 pub struct Settings {
-    /// Where clients connect.
-    #[arg(long, env, default_value = "0.0.0.0:8080", value_name = "ADDR:PORT")]
+    /// Where clients connect; [::] is IPv6 and IPv4.
+    #[arg(long, env, default_value = "[::]:8080", value_name = "ADDR:PORT")]
     pub listen_addr: SocketAddr,
     /// Where operators connect: /healthz, /readyz, /status, /metrics.
     #[arg(long, env, default_value = "127.0.0.1:9090", value_name = "ADDR:PORT")]
@@ -91,6 +91,9 @@ pub struct Settings {
     /// The most TCP connections of clients, over that a replica is overloaded; 0: what the limit of open files allows.
     #[arg(long, env, default_value_t = 0, value_name = "COUNT")]
     pub max_connections: u32,
+    /// How long an HTTP connection may be without a request, in seconds: longer than the balancer in front keeps it.
+    #[arg(long, env, default_value_t = 75, value_parser = clap::value_parser!(u64).range(1..=3600), value_name = "SECONDS")]
+    pub keep_alive_seconds: u64,
     /// Passwords hashed at a time, 19 MiB each; 0: half of the cores.
     #[arg(long, env, default_value_t = 0, value_name = "COUNT")]
     pub password_workers: u16,

@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use poem::endpoint::DynEndpoint;
 use poem::http::uri::Scheme;
 use poem::web::{LocalAddr, RemoteAddr};
@@ -22,10 +22,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::patience::{Patience, Watched};
 use crate::metrics::Metrics;
 
-/// How long a request's headers may take, and how long a connection may be silent between requests.
-const HEADERS: Duration = Duration::from_secs(10);
 /// The most bytes of headers.
 const HEADER_BYTES: usize = 16 * 1024;
 /// Descriptors that connections leave to the database, Redis, files and operators.
@@ -44,7 +43,7 @@ pub type App = Arc<dyn DynEndpoint<Output = Response>>;
 #[derive(Debug, Clone)]
 pub struct Connection {
     pub peer: SocketAddr,
-    _permit: Arc<Counted>,
+    counted: Arc<Counted>,
 }
 
 #[derive(Debug)]
@@ -85,11 +84,32 @@ pub fn most_connections(wanted: u32) -> usize {
     most as usize
 }
 
-/// A listener with the socket options that accepted connections inherit.
+/// A listener with the socket options that accepted connections inherit. `[::]` takes IPv4 too, and is `0.0.0.0` where
+/// the machine has no IPv6.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    match listen(address) {
+        Err(e) if address.is_ipv6() && address.ip().is_unspecified() && has_no_ipv6(&e) => {
+            tracing::info!("there is no IPv6 here, listening on IPv4 alone");
+            listen((Ipv4Addr::UNSPECIFIED, address.port()).into())
+        }
+        other => other,
+    }
+}
+
+/// Linux without the module says the first, with `disable_ipv6` the second.
+fn has_no_ipv6(e: &io::Error) -> bool {
+    const EAFNOSUPPORT: i32 = 97;
+    e.raw_os_error() == Some(EAFNOSUPPORT) || e.kind() == io::ErrorKind::AddrNotAvailable
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     use socket2::{Domain, Protocol, Socket, Type};
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // Whatever the machine's default is.
+        socket.set_only_v6(false)?;
+    }
     socket.set_nonblocking(true)?;
     socket.set_send_buffer_size(SEND_BUFFER)?;
     socket.bind(&address.into())?;
@@ -104,6 +124,8 @@ pub struct Server {
     pub metrics: Metrics,
     /// Bounds the connections; what is over that waits in the backlog.
     pub connections: Arc<Semaphore>,
+    /// How long a connection may be without a request.
+    pub keep_alive: Duration,
     pub stop: CancellationToken,
 }
 
@@ -117,6 +139,8 @@ impl Server {
             };
             match accepted {
                 Ok(Some((stream, connection))) => {
+                    let patience = Patience::new(self.keep_alive);
+                    let stream = Watched { stream, patience };
                     let (app, stop) = (self.app.clone(), self.stop.clone());
                     self.tracker.spawn(serve(stream, connection, app, stop));
                 }
@@ -149,16 +173,18 @@ impl Server {
             stream,
             Connection {
                 peer,
-                _permit: Arc::new(counted),
+                counted: Arc::new(counted),
             },
         )))
     }
 }
 
-async fn serve(stream: TcpStream, connection: Connection, app: App, stop: CancellationToken) {
-    let local = stream.local_addr().unwrap_or(connection.peer);
+async fn serve(stream: Watched, connection: Connection, app: App, stop: CancellationToken) {
+    let local = stream.stream.local_addr().unwrap_or(connection.peer);
+    let (patience, metrics) = (stream.patience.clone(), connection.counted.metrics.clone());
     let service = service_fn(|mut request: hyper::Request<Incoming>| {
-        let app = app.clone();
+        patience.asked();
+        let (app, patience) = (app.clone(), patience.clone());
         // poem's own upgrade would hide the socket: keep hyper's handle for ours.
         if let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() {
             request.extensions_mut().insert(Handle(upgrade));
@@ -172,26 +198,38 @@ async fn serve(stream: TcpStream, connection: Connection, app: App, stop: Cancel
         if let Some(Handle(upgrade)) = request.extensions_mut().remove::<Handle>() {
             request.extensions_mut().insert(upgrade);
         }
-        async move { Ok::<_, Infallible>(hyper::Response::from(app.get_response(request).await)) }
+        async move {
+            let response = app.get_response(request).await;
+            patience.answered();
+            Ok::<_, Infallible>(hyper::Response::from(response))
+        }
     });
     let mut http = pin!(
         http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADERS)
+            .header_read_timeout(None)
             .max_buf_size(HEADER_BYTES)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades()
     );
-    let result = tokio::select! {
-        result = http.as_mut() => result,
-        () = stop.cancelled() => {
-            http.as_mut().graceful_shutdown();
-            http.await
+    let mut lost = pin!(patience.lost());
+    let mut leaving = false;
+    let late = loop {
+        tokio::select! {
+            biased;
+            result = http.as_mut() => {
+                if let Err(e) = result {
+                    tracing::debug!(error = %e, "a connection ended early");
+                }
+                return;
+            }
+            late = lost.as_mut() => break late,
+            () = stop.cancelled(), if !leaving => {
+                leaving = true;
+                http.as_mut().graceful_shutdown();
+            }
         }
     };
-    if let Err(e) = result {
-        tracing::debug!(error = %e, "a connection ended early");
-    }
+    metrics.connection_cut(late);
 }
 
 /// hyper's upgrade on its way around poem's.

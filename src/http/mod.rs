@@ -6,6 +6,7 @@ mod error;
 mod listen;
 mod messages;
 mod ops;
+mod patience;
 mod payload;
 mod trace;
 mod upgrade;

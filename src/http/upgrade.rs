@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::caller::bearer;
 use super::error::ApiError;
+use super::patience::Watched;
 use super::trace::traceparent;
 use super::{ClientAddress, Connection, Gateway};
 use crate::auth::Identity;
@@ -250,8 +251,8 @@ async fn take_over(upgrade: OnUpgrade) -> Option<(TcpStream, Vec<u8>)> {
         .await
         .inspect_err(|e| tracing::debug!(error = %e, "an upgrade broke"))
         .ok()?;
-    match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => Some((parts.io.into_inner(), parts.read_buf.to_vec())),
+    match upgraded.downcast::<TokioIo<Watched>>() {
+        Ok(parts) => Some((parts.io.into_inner().stream, parts.read_buf.to_vec())),
         Err(_) => None,
     }
 }

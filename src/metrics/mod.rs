@@ -60,6 +60,7 @@ struct Instruments {
     head_lag: Gauge<u64>,
     connections: UpDownCounter<i64>,
     connections_refused: Counter<u64>,
+    connections_cut: Counter<u64>,
     store_wait_seconds: Histogram<f64>,
     password_seconds: Histogram<f64>,
     request_seconds: Histogram<f64>,
@@ -107,6 +108,27 @@ impl Unshared {
             Self::Forbidden => "forbidden",
             Self::Cluster => "cluster",
             Self::Other => "other",
+        }
+    }
+}
+
+/// Why a connection is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray)]
+pub enum Late {
+    /// The head of a request did not come to its end.
+    Head,
+    /// An answer was not taken.
+    Answer,
+    /// No request came for as long as idle connections are kept.
+    Idle,
+}
+
+impl Late {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Head => "head",
+            Self::Answer => "answer",
+            Self::Idle => "idle",
         }
     }
 }
@@ -215,6 +237,10 @@ impl Metrics {
                 "chat.connections_refused",
                 "Connections that could not be accepted.",
             ),
+            connections_cut: counter(
+                "chat.connections_cut",
+                "Connections ended because the client was late, by what was.",
+            ),
             store_wait_seconds: seconds(
                 "chat.store.wait",
                 "A query's wait for a connection of the pool, tried at each head check.",
@@ -277,6 +303,9 @@ impl Metrics {
         }
         for limit in Limit::VARIANTS {
             i.limits_hit.add(0, &[KeyValue::new("limit", limit.name())]);
+        }
+        for late in Late::VARIANTS {
+            i.connections_cut.add(0, &[KeyValue::new("late", late.name())]);
         }
         i.sessions.add(0, &[]);
         i.connections.add(0, &[]);
@@ -432,5 +461,12 @@ impl Metrics {
     /// The process had no file descriptor for a connection.
     pub fn connection_refused(&self) {
         self.0.connections_refused.add(1, &[]);
+    }
+
+    /// The client was late with something.
+    pub fn connection_cut(&self, late: Late) {
+        self.0
+            .connections_cut
+            .add(1, &[KeyValue::new("late", late.name())]);
     }
 }

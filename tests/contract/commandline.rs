@@ -161,7 +161,7 @@ async fn help_lists_every_setting() {
         .collect::<Vec<_>>()
         .join(" ");
     for (name, default) in [
-        ("LISTEN_ADDR", "0.0.0.0:8080"),
+        ("LISTEN_ADDR", "[::]:8080"),
         ("OPS_LISTEN_ADDR", "127.0.0.1:9090"),
         ("DATA_DIR", "./data"),
         ("DATABASE_URL", ""),
@@ -175,6 +175,7 @@ async fn help_lists_every_setting() {
         ("PASSWORD_WORKERS", ""),
         ("PASSWORD_QUEUE", "64"),
         ("MAX_CONNECTIONS", "0"),
+        ("KEEP_ALIVE_SECONDS", "75"),
         ("HIDE_UNKNOWN_USERS", "false"),
         ("MESSAGE_MAX_BYTES", "4096"),
         ("RESUME_LIMIT", "10000"),
@@ -303,4 +304,34 @@ async fn several_may_migrate_at_once() {
     }
     let index = cluster.add_replica(&[]).await;
     cluster.replica(index).account("migrated").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_families_are_listened_to() {
+    let options = Options {
+        backend: Backend::Embedded,
+        replicas: 0,
+        ..Options::default()
+    };
+    let mut cluster = Cluster::start_with(binary(), options).await;
+    let port = testkit::free_port();
+    cluster
+        .add_replica(&[
+            ("LISTEN_ADDR", &format!("[::]:{port}")),
+            ("TRUSTED_PROXIES", "127.0.0.1"),
+        ])
+        .await;
+    let mut addresses = vec!["127.0.0.1"];
+    // Where the machine has no IPv6 it is IPv4 alone.
+    addresses.extend(std::net::TcpListener::bind("[::1]:0").is_ok().then_some("[::1]"));
+    for address in addresses {
+        let url = format!("http://{address}:{port}/api/v1/users/me");
+        let answer = reqwest::Client::builder()
+            .no_proxy()
+            .build()
+            .expect("a client")
+            .get(url)
+            .send();
+        assert_eq!(answer.await.expect(address).status(), 401);
+    }
 }

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use testkit::{Backend, Cluster};
+use testkit::{Backend, Cluster, until};
 use tokio::time::sleep;
 
 use super::http::Api;
@@ -19,6 +19,8 @@ suite!(
         trickles_its_headers,
         trickles_its_body,
         stops_in_a_handshake,
+        comes_back_on_its_connection,
+        does_not_take_its_answers,
         disturbs_nobody
     ]
 );
@@ -85,6 +87,45 @@ async fn stops_in_a_handshake(site: Site) {
     raw.write(&request.as_bytes()[..request.len() - 2]).await;
     let seconds = ends_after(begun, &mut raw).await;
     assert!(ABOUT_TEN.contains(&seconds), "closed after {seconds} s");
+}
+
+/// Balancers keep idle connections for a minute and send the next request into them; a stranger's half a head is another
+/// thing.
+async fn comes_back_on_its_connection(site: Site) {
+    let mut raw = Raw::connect(site.replica()).await;
+    for _ in 0..2 {
+        raw.write(b"GET /api/v1/users/me HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await;
+        let head = raw.head().await;
+        raw.body(&head)
+            .await
+            .refused(401, "INVALID_AUTH_TOKEN", "no token");
+        let still_open = Duration::from_secs(11);
+        assert!(!raw.is_ended_within(still_open).await, "closed while it was idle");
+    }
+    let begun = Instant::now();
+    raw.write(b"GET /api/v1/users/me HTTP/1.1\r\nHost:").await;
+    let seconds = ends_after(begun, &mut raw).await;
+    assert!(ABOUT_TEN.contains(&seconds), "closed after {seconds} s");
+}
+
+/// What nobody reads fills the kernel's buffers, and then ours.
+async fn does_not_take_its_answers(site: Site) {
+    let mut raw = Raw::connect(site.replica()).await;
+    let request = b"GET /api/v1/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n";
+    // More than the buffers of both ends take.
+    raw.write(&request.repeat(800)).await;
+    until("the connection is cut", Duration::from_secs(40), || async {
+        let metrics = site.replica().metrics().await;
+        let mut lines = metrics.lines();
+        lines.any(|line| {
+            line.starts_with("chat_connections_cut_total")
+                && line.contains("late=\"answer\"")
+                && !line.ends_with(" 0")
+        })
+    })
+    .await;
+    raw.ended_within(Duration::from_secs(10)).await;
 }
 
 async fn disturbs_nobody(site: Site) {

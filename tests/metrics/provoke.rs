@@ -1,18 +1,23 @@
 //! Makes every metric of replica 0 count, by what people and outages do.
 
+use std::time::Duration;
+
 use serde_json::json;
 use testkit::{Client, Cluster};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::process::Command;
 
 use crate::{ROOM, USER};
 
 /// Replicas that keep one message of a room in memory, refuse to resume over more than two, let so many people log in, and
 /// have a collector that is not there.
-pub fn settings<'a>(logins: &'a str, nowhere: &'a str) -> [(&'a str, &'a str); 8] {
+pub fn settings<'a>(logins: &'a str, nowhere: &'a str) -> [(&'a str, &'a str); 9] {
     [
         ("WARM_LOG_MESSAGES", "1"),
         ("RESUME_LIMIT", "2"),
         ("HEAD_CHECK_MS", "100"),
+        ("KEEP_ALIVE_SECONDS", "1"),
         ("LIMIT_LOGINS_PER_MINUTE", logins),
         ("LIMIT_SIGNUPS_PER_MINUTE", "1000"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", nowhere),
@@ -76,6 +81,7 @@ pub async fn everything(cluster: &Cluster) {
     cluster.sql(forget).await;
     assert_eq!(follower.closed().await, 4410);
 
+    keeps_a_connection(here).await;
     no_descriptors_are_left(here).await;
 }
 
@@ -92,6 +98,19 @@ async fn strangers_publish(cluster: &Cluster) {
     }
 }
 
+/// Somebody asks once, and then nothing more.
+async fn keeps_a_connection(replica: &testkit::Replica) {
+    let mut connection = TcpStream::connect(("127.0.0.1", replica.port())).await.unwrap();
+    let request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+    connection.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    let end = connection.read_to_end(&mut answer);
+    tokio::time::timeout(Duration::from_secs(20), end)
+        .await
+        .expect("cut")
+        .unwrap();
+}
+
 /// Somebody connects while the process may open nothing more.
 async fn no_descriptors_are_left(replica: &testkit::Replica) {
     let limits = async |soft: &str| {
@@ -103,8 +122,8 @@ async fn no_descriptors_are_left(replica: &testkit::Replica) {
     let warned = || replica.log().contains("a connection could not be accepted");
     limits("3").await;
     while !warned() {
-        let connection = tokio::net::TcpStream::connect(("127.0.0.1", replica.port())).await;
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        let connection = TcpStream::connect(("127.0.0.1", replica.port())).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
         drop(connection);
     }
     limits("1024").await;

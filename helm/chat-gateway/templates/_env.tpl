@@ -9,9 +9,9 @@
 {{- define "chat.ownEnv" -}}
 {{- $name := include "chat.fullname" . -}}
 - name: LISTEN_ADDR
-  value: 0.0.0.0:8080
+  value: "[::]:8080"
 - name: OPS_LISTEN_ADDR
-  value: 0.0.0.0:9090
+  value: "[::]:9090"
 - name: DRAIN_SECONDS
   value: {{ .Values.drain.seconds | int64 | quote }}
 {{- if include "chat.clustered" . }}
