@@ -19,6 +19,7 @@ use crate::health::Health;
 use crate::http::{self, Gateway, Server};
 use crate::journal::{Journal, Parts};
 use crate::limits::{Limits, SharedCounts};
+use crate::memory::Memory;
 use crate::metrics::{self, Metrics};
 use crate::relay::{self, Relay};
 use crate::room::{self, Rooms};
@@ -97,6 +98,7 @@ impl App {
         let (clients, workers) = (TaskTracker::new(), TaskTracker::new());
         let stop_workers = CancellationToken::new();
         let metrics = Metrics::new(&telemetry.meter());
+        let memory = Memory::new(settings.memory_max, &metrics);
         let linger = Duration::from_secs(settings.room_linger_seconds);
         let (traces, health) = (telemetry.traces(), Health::new(base.redis.is_some()));
         let rooms = Rooms::new(
@@ -142,6 +144,7 @@ impl App {
             rooms,
             drain: Drain::default(),
             health,
+            memory,
             metrics,
             traces,
             settings: session::Settings {

@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
 use crate::auth::SigningKey;
-use crate::limits;
 use crate::room::WarmLimits;
+use crate::{limits, memory};
 
 /// Chat over WebSocket: many identical replicas on Postgres and Redis, or one alone on SQLite.
 #[derive(Debug, Parser)]
@@ -94,6 +94,9 @@ pub struct Settings {
     /// How long an HTTP connection may be without a request, in seconds: longer than the balancer in front keeps it.
     #[arg(long, env, default_value_t = 75, value_parser = clap::value_parser!(u64).range(1..=3600), value_name = "SECONDS")]
     pub keep_alive_seconds: u64,
+    /// The memory that the process may use, in bytes; 0: what its cgroup allows, else half of the machine's.
+    #[arg(long, env, default_value_t = 0, value_parser = parse_memory, value_name = "BYTES")]
+    pub memory_max: u64,
     /// Passwords hashed at a time, 19 MiB each; 0: half of the cores.
     #[arg(long, env, default_value_t = 0, value_name = "COUNT")]
     pub password_workers: u16,
@@ -174,6 +177,13 @@ fn parse_network(text: &str) -> Result<IpNet, String> {
         .map(IpNet::from)
         .or_else(|_| text.parse::<IpNet>())
         .map_err(|_| "expected an address or a network, as 10.0.0.1 or 10.0.0.0/8".to_owned())
+}
+
+fn parse_memory(text: &str) -> Result<u64, String> {
+    match text.trim().parse() {
+        Ok(bytes) if bytes == 0 || bytes >= memory::LEAST => Ok(bytes),
+        _ => Err(format!("expected 0, or {} bytes or more", memory::LEAST)),
+    }
 }
 
 /// Where the log is and how replicas hear each other: half a cluster cannot be expressed.

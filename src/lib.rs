@@ -11,7 +11,7 @@
 //! 6. each session of the room writes what lies between its cursor and the head.
 //!
 //! Around it: [`config`] says what can be set, [`app`] builds the parts and runs them until told to stop,
-//! [`drain`] lets the sessions leave, [`protocol`] is the wire, [`ids`] are the names, [`web`] is the page;
+//! [`memory`] says what its parts may hold, [`drain`] lets the sessions leave, [`protocol`] is the wire, [`ids`] are the names, [`web`] is the page;
 //! [`telemetry`], [`metrics`] and [`health`] are what operators see.
 //!
 //! Invariants, named I1–I8 in comments and tests: I1 durable before visible · I2 one order without holes · I3
@@ -28,6 +28,7 @@ pub mod http;
 pub mod ids;
 pub mod journal;
 pub mod limits;
+pub mod memory;
 pub mod metrics;
 pub mod protocol;
 pub mod relay;

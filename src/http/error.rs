@@ -14,6 +14,7 @@ use crate::auth::{BadToken, HashError};
 use crate::ids::BadName;
 use crate::journal::JournalError;
 use crate::limits::Exceeded;
+use crate::memory::Full;
 use crate::protocol::ErrorType;
 use crate::store::StoreError;
 
@@ -147,6 +148,12 @@ impl From<HashError> for ApiError {
             HashError::Overloaded => Self::new(ErrorType::Overloaded, e.to_string()),
             HashError::Failed(_) => Self::internal(&e),
         }
+    }
+}
+
+impl From<Full> for ApiError {
+    fn from(e: Full) -> Self {
+        Self::new(ErrorType::Overloaded, e.to_string())
     }
 }
 

@@ -66,7 +66,7 @@ struct Instruments {
     request_seconds: Histogram<f64>,
 }
 
-/// What keeps one client from taking everything: `LIMIT_*` of the configuration.
+/// What keeps one client from taking everything: `LIMIT_*` of the configuration, and the shares of `MEMORY_MAX`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray)]
 pub enum Limit {
     Messages,
@@ -75,6 +75,10 @@ pub enum Limit {
     Logins,
     SessionsPerAddress,
     SessionsPerUser,
+    MemoryRooms,
+    MemoryPages,
+    MemoryAnswers,
+    MemoryPasswords,
 }
 
 impl Limit {
@@ -86,6 +90,10 @@ impl Limit {
             Self::Logins => "logins",
             Self::SessionsPerAddress => "sessions_per_address",
             Self::SessionsPerUser => "sessions_per_user",
+            Self::MemoryRooms => "memory_rooms",
+            Self::MemoryPages => "memory_pages",
+            Self::MemoryAnswers => "memory_answers",
+            Self::MemoryPasswords => "memory_passwords",
         }
     }
 }

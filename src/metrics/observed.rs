@@ -6,6 +6,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 
 use crate::auth::Hasher;
+use crate::memory::Share;
 use crate::session::Context;
 
 /// The callbacks outlive the replica and must not hold it. `connections`: as many as there may be.
@@ -55,6 +56,16 @@ pub fn observe(meter: &Meter, context: &Arc<Context>, hasher: &Hasher, connectio
         |context| context.store.connections().most.into(),
     );
     gauge.add_connections();
+    gauge.add_memory(
+        "chat.memory.held",
+        "Memory of each share of MEMORY_MAX in use.",
+        Share::held,
+    );
+    gauge.add_memory(
+        "chat.memory.limit",
+        "The most of chat_memory_held_bytes.",
+        Share::limit,
+    );
     gauge.add_drain_left();
 }
 
@@ -92,6 +103,21 @@ impl Gauges<'_> {
                 let connections = context.store.connections();
                 for (state, count) in [("idle", connections.idle), ("used", connections.used)] {
                     observer.observe(count.into(), &[KeyValue::new("state", state)]);
+                }
+            })
+            .build();
+    }
+
+    fn add_memory(&self, name: &'static str, text: &'static str, value: fn(&Share) -> usize) {
+        let context = self.context.clone();
+        self.meter
+            .u64_observable_gauge(name)
+            .with_unit("By")
+            .with_description(text)
+            .with_callback(move |observer| {
+                let Some(context) = context.upgrade() else { return };
+                for (name, share) in context.memory.shares() {
+                    observer.observe(value(share) as u64, &[KeyValue::new("share", name)]);
                 }
             })
             .build();

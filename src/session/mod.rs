@@ -29,6 +29,7 @@ use crate::drain::Drain;
 use crate::health::Health;
 use crate::ids::{Nonce, Seq, User};
 use crate::journal::{Journal, JournalError, Outcome};
+use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::protocol::{self, Close};
 use crate::room::{Rooms, Seat};
@@ -53,6 +54,7 @@ pub struct Context {
     pub journal: Journal,
     pub drain: Drain,
     pub health: Health,
+    pub memory: Memory,
     pub metrics: Metrics,
     pub traces: Traces,
     pub settings: Settings,

@@ -176,6 +176,7 @@ async fn help_lists_every_setting() {
         ("PASSWORD_QUEUE", "64"),
         ("MAX_CONNECTIONS", "0"),
         ("KEEP_ALIVE_SECONDS", "75"),
+        ("MEMORY_MAX", "0"),
         ("HIDE_UNKNOWN_USERS", "false"),
         ("MESSAGE_MAX_BYTES", "4096"),
         ("RESUME_LIMIT", "10000"),
