@@ -130,7 +130,7 @@ pub struct Settings {
     /// How long a session lives without any frame of its client, in seconds.
     #[arg(long, env, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=7200), value_name = "SECONDS")]
     pub idle_seconds: u64,
-    /// How long a session may stay behind its room, in seconds.
+    /// How long a session may stay behind its room, or ahead of its rate, in seconds.
     #[arg(long, env, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600), value_name = "SECONDS")]
     pub slow_seconds: u64,
     /// How often live rooms are compared with the database, in milliseconds.

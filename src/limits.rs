@@ -3,6 +3,7 @@
 //! Rates are held per replica in memory. Sign-ups and logins are counted in Redis too, so that a guesser
 //! gains nothing from more replicas; where Redis does not answer, this replica's own count decides.
 
+mod bucket;
 mod shared;
 
 use std::collections::HashMap;
@@ -13,13 +14,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::ids::UserId;
 use crate::metrics::{Limit, Metrics};
+use crate::protocol::Pace;
+pub use bucket::Bucket;
 use shared::Count;
 pub use shared::SharedCounts;
+
+/// What is left to pay for a message that was stored before: it cost a read, not a commit.
+pub const REPEAT: f64 = 0.1;
 
 /// Too much; come back later.
 #[derive(Debug, Clone, Copy)]
@@ -33,10 +40,11 @@ pub struct Limits {
     pub signups: Rate<IpAddr>,
     pub logins: Rate<IpAddr>,
     pub requests: Rate<IpAddr>,
-    pub publishes: Rate<UserId>,
+    pub publishes: Buckets<UserId>,
     pub sessions_per_address: Places<IpAddr>,
     pub sessions_per_user: Places<UserId>,
-    messages_per_second: Option<NonZeroU32>,
+    /// Of a session's messages, and of a user's over HTTP; `None`: no limit.
+    pub messages: Option<Pace>,
     shared: Option<SharedCounts>,
 }
 
@@ -53,7 +61,8 @@ pub struct Settings {
 
 impl Limits {
     pub fn new(settings: Settings, shared: Option<SharedCounts>, metrics: &Metrics) -> Self {
-        let second = |n| NonZeroU32::new(n).map(message_quota);
+        let second = |n| NonZeroU32::new(n).map(request_quota);
+        let messages = (settings.messages_per_second > 0).then(|| Pace::of(settings.messages_per_second));
         let minute = |n| NonZeroU32::new(n).map(Quota::per_minute);
         Self {
             signups: Rate::new(
@@ -71,11 +80,7 @@ impl Limits {
                 second(settings.requests_per_second),
                 Hits::of(Limit::Requests, metrics),
             ),
-            publishes: Rate::new(
-                settings.messages_per_second,
-                second(settings.messages_per_second),
-                Hits::of(Limit::Messages, metrics),
-            ),
+            publishes: Buckets::new(messages, Hits::of(Limit::Messages, metrics)),
             sessions_per_address: Places::new(
                 settings.sessions_per_address,
                 Hits::of(Limit::SessionsPerAddress, metrics),
@@ -84,15 +89,9 @@ impl Limits {
                 settings.sessions_per_user,
                 Hits::of(Limit::SessionsPerUser, metrics),
             ),
-            messages_per_second: NonZeroU32::new(settings.messages_per_second),
+            messages,
             shared,
         }
-    }
-
-    /// A session's own limit.
-    pub fn message_rate(&self) -> Option<DefaultDirectRateLimiter> {
-        self.messages_per_second
-            .map(|n| RateLimiter::direct(message_quota(n)))
     }
 
     /// Counts one try, here and, if it is allowed here, among all replicas.
@@ -123,15 +122,47 @@ impl Limits {
 }
 
 /// A burst of two seconds.
-fn message_quota(per_second: NonZeroU32) -> Quota {
+fn request_quota(per_second: NonZeroU32) -> Quota {
     Quota::per_second(per_second).allow_burst(per_second.saturating_mul(NonZeroU32::MIN.saturating_add(1)))
 }
 
-/// How long until a message is allowed again.
-pub fn check_message(limiter: &DefaultDirectRateLimiter) -> Result<(), Exceeded> {
-    limiter.check().map_err(|e| Exceeded {
-        retry_after: e.wait_time_from(DefaultClock::default().now()),
-    })
+/// A bucket for each key, which can be given back to.
+#[derive(Debug)]
+pub struct Buckets<K> {
+    pace: Option<Pace>,
+    used: Mutex<HashMap<K, Bucket>>,
+    hits: Hits,
+}
+
+impl<K: Hash + Eq> Buckets<K> {
+    fn new(pace: Option<Pace>, hits: Hits) -> Self {
+        let used = Mutex::default();
+        Self { pace, used, hits }
+    }
+
+    pub fn take(&self, key: K, cost: f64) -> Result<(), Exceeded> {
+        let Some(pace) = self.pace else { return Ok(()) };
+        let now = Instant::now();
+        let mut used = self.used.lock();
+        let bucket = used.entry(key).or_insert_with(|| Bucket::full(pace, now));
+        bucket.take(cost, now).map_err(|retry_after| {
+            self.hits.count();
+            Exceeded { retry_after }
+        })
+    }
+
+    pub fn give_back(&self, key: &K, tokens: f64) {
+        if let Some(bucket) = self.used.lock().get_mut(key) {
+            bucket.give_back(tokens);
+        }
+    }
+
+    fn forget_the_quiet(&self) {
+        let now = Instant::now();
+        let mut used = self.used.lock();
+        used.retain(|_, bucket| !bucket.is_full(now));
+        used.shrink_to_fit();
+    }
 }
 
 /// A rate for each key.
@@ -194,12 +225,6 @@ impl<K: Hash + Eq + Clone> Rate<K> {
 impl Rate<IpAddr> {
     pub fn check(&self, address: IpAddr) -> Result<(), Exceeded> {
         self.check_key(&network(address))
-    }
-}
-
-impl Rate<UserId> {
-    pub fn check_user(&self, user: UserId) -> Result<(), Exceeded> {
-        self.check_key(&user)
     }
 }
 

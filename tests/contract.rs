@@ -47,6 +47,7 @@ mod contract {
     pub mod limits;
     pub mod names;
     pub mod outage;
+    pub mod pace;
     pub mod position;
     pub mod publish;
     pub mod raw;

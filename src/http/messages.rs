@@ -17,6 +17,7 @@ use super::payload::Strict;
 use super::upgrade::Upgrade;
 use crate::ids::{MAX_SEQ, Nonce, RoomName, Seq};
 use crate::journal::{Draft, JournalError};
+use crate::limits::REPEAT;
 use crate::protocol::{self, ErrorType, check_text};
 use crate::session::Position;
 use crate::telemetry::TraceContext;
@@ -153,7 +154,7 @@ impl Messages {
             },
         )?;
         let sender = caller.user().clone();
-        gateway.limits.publishes.check_user(sender.id)?;
+        gateway.limits.publishes.take(sender.id, 1.0)?;
         let draft = Draft {
             room_id: room.id(),
             room: room.clone(),
@@ -173,6 +174,7 @@ impl Messages {
         let committed = outcome?;
         let appended = committed.appended;
         if appended.repeated {
+            gateway.limits.publishes.give_back(&sender.id, 1.0 - REPEAT);
             let first = gateway.context.store.message_at(&room, appended.seq).await?;
             let first = first.ok_or_else(|| ApiError::internal(&"a stored message is gone"))?;
             return Ok(Published::Before(Json(Envelope::of(first.into()))));

@@ -138,7 +138,7 @@ impl Gateway {
         Box::new(Writer {
             user: identity.user,
             until,
-            rate: self.limits.message_rate(),
+            rate: self.limits.messages,
             trace,
         })
     }

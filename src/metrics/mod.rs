@@ -70,6 +70,7 @@ struct Instruments {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray)]
 pub enum Limit {
     Messages,
+    Frames,
     Requests,
     Signups,
     Logins,
@@ -85,6 +86,7 @@ impl Limit {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Messages => "messages",
+            Self::Frames => "frames",
             Self::Requests => "requests",
             Self::Signups => "signups",
             Self::Logins => "logins",
@@ -188,7 +190,10 @@ impl Metrics {
                 "chat.refusals",
                 "Commands and requests refused, by the type of the error.",
             ),
-            limits_hit: counter("chat.limits_hit", "Refused by a limit, by which one."),
+            limits_hit: counter(
+                "chat.limits_hit",
+                "Refused or slowed down by a limit, by which one.",
+            ),
             limits_unshared: counter(
                 "chat.limits.unshared",
                 "Tries that Redis did not count for all replicas, by the cause.",

@@ -10,7 +10,15 @@ use crate::telemetry::TraceContext;
 
 /// A client's command, valid.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Command {
+pub enum Command {
+    Message(NewMessage),
+    /// Is anybody there? Answered by a pong; not a write, so guests may ask too.
+    Ping(Option<Nonce>),
+}
+
+/// What somebody wants to say.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NewMessage {
     pub text: String,
     pub nonce: Option<Nonce>,
     /// Where the client's own trace goes on.
@@ -31,7 +39,8 @@ pub struct BadCommand {
 struct Raw<'a> {
     #[serde(borrow, default, deserialize_with = "present", rename = "type")]
     kind: Option<Cow<'a, str>>,
-    text: String,
+    #[serde(default, deserialize_with = "present")]
+    text: Option<String>,
     #[serde(default, deserialize_with = "present")]
     nonce: Option<String>,
     #[serde(borrow, default)]
@@ -88,19 +97,25 @@ pub fn parse_command(frame: &str, max_bytes: usize) -> Result<Command, BadComman
         .map(Nonce::parse)
         .transpose()
         .map_err(|e| bad(e.to_string(), None))?;
-    if raw.kind.is_some_and(|kind| kind != "message") {
-        return Err(bad("the only type of a command is \"message\"".to_owned(), nonce));
+    match raw.kind.as_deref() {
+        None | Some("message") => {}
+        Some("ping") => return Ok(Command::Ping(nonce)),
+        Some(_) => {
+            return Err(bad(
+                "the type of a command is \"message\" or \"ping\"".to_owned(),
+                nonce,
+            ));
+        }
     }
+    let Some(text) = raw.text else {
+        return Err(bad("a message has a `text`".to_owned(), nonce));
+    };
     let trace = match &raw.traceparent {
         Some(Traceparent::Text(text)) => TraceContext::parse(text),
         Some(Traceparent::Other(_)) | None => None,
     };
-    match check_text(&raw.text, max_bytes) {
-        Ok(()) => Ok(Command {
-            text: raw.text,
-            nonce,
-            trace,
-        }),
+    match check_text(&text, max_bytes) {
+        Ok(()) => Ok(Command::Message(NewMessage { text, nonce, trace })),
         Err((error, message)) => Err(BadCommand {
             error,
             message,
@@ -133,23 +148,39 @@ pub fn check_text(text: &str, max_bytes: usize) -> Result<(), (ErrorType, String
 mod tests {
     use super::*;
 
+    fn message(frame: &str) -> NewMessage {
+        match parse_command(frame, 10) {
+            Ok(Command::Message(message)) => message,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
-    fn a_command_is_text_and_perhaps_a_nonce() {
-        let command =
-            parse_command(r#"{"text":"hi","nonce":"n1","type":"message","other":[1]}"#, 10).unwrap();
-        assert_eq!(command.text, "hi");
-        assert_eq!(command.nonce.unwrap().as_str(), "n1");
+    fn a_message_is_text_and_perhaps_a_nonce() {
+        let message = message(r#"{"text":"hi","nonce":"n1","type":"message","other":[1]}"#);
+        assert_eq!(message.text, "hi");
+        assert_eq!(message.nonce.unwrap().as_str(), "n1");
+    }
+
+    #[test]
+    fn a_ping_is_a_type_and_perhaps_a_nonce() {
+        assert_eq!(parse_command(r#"{"type":"ping"}"#, 10), Ok(Command::Ping(None)));
+        let nonce = Nonce::parse("n1".to_owned()).unwrap();
+        assert_eq!(
+            parse_command(r#"{"type":"ping","nonce":"n1"}"#, 10),
+            Ok(Command::Ping(Some(nonce)))
+        );
     }
 
     #[test]
     fn a_malformed_traceparent_is_ignored() {
         for odd in [r#""nonsense""#, "7", "null", "[{}]"] {
-            let command = parse_command(&format!(r#"{{"text":"hi","traceparent":{odd}}}"#), 10).unwrap();
-            assert_eq!(command.trace, None);
+            let message = message(&format!(r#"{{"text":"hi","traceparent":{odd}}}"#));
+            assert_eq!(message.trace, None);
         }
         let valid =
             r#"{"text":"hi","traceparent":"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}"#;
-        assert!(parse_command(valid, 10).unwrap().trace.is_some());
+        assert!(message(valid).trace.is_some());
     }
 
     #[test]
@@ -170,6 +201,8 @@ mod tests {
             r#"{"text":"a","nonce":""}"#,
             r#"["hi"]"#,
             r#"{"text":"a","type":"join"}"#,
+            r#"{"type":"message"}"#,
+            r#"{"type":"ping","nonce":1}"#,
             r#"{"text":"a","text":"b"}"#,
             r#"{"text":"\ud800"}"#,
             &deep,

@@ -10,6 +10,22 @@ use uuid::Uuid;
 use super::ErrorType;
 use crate::ids::{Nonce, RoomName, Seq, User, UserId};
 
+/// How fast something may go on: so much a second, and so much at once.
+#[derive(Debug, Clone, Copy, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Pace {
+    pub per_second: u32,
+    pub burst: u32,
+}
+
+impl Pace {
+    /// With bursts of two seconds' worth.
+    pub const fn of(per_second: u32) -> Self {
+        let burst = per_second.saturating_mul(2);
+        Self { per_second, burst }
+    }
+}
+
 /// Who sent a message.
 #[derive(Debug, Clone, Serialize, PartialEq, Eq)]
 pub struct Sender {
@@ -44,11 +60,28 @@ impl Message {
     }
 }
 
-/// The first event of a session. `seq` is the position from which events follow.
-pub fn joined(room: &RoomName, seq: Seq, user: Option<&User>, recovered: bool) -> Vec<u8> {
+/// The first event of a session. `seq` is the position from which events follow, `rate` how fast the client may send;
+/// `None`: as fast as it likes, or not at all.
+pub fn joined(
+    room: &RoomName,
+    seq: Seq,
+    user: Option<&User>,
+    recovered: bool,
+    rate: Option<Pace>,
+) -> Vec<u8> {
     array(&json!({
         "type": "joined", "room": room, "seq": seq, "user": user, "canWrite": user.is_some(), "recovered": recovered,
+        "rate": rate,
     }))
+}
+
+/// The answer to a ping: the way there and back is open.
+pub fn pong(nonce: Option<&Nonce>) -> Vec<u8> {
+    let mut event = json!({ "type": "pong" });
+    if let Some(nonce) = nonce {
+        event["nonce"] = nonce.as_str().into();
+    }
+    array(&event)
 }
 
 /// To the sender alone: the message is durable.

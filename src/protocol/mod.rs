@@ -4,7 +4,7 @@ mod command;
 mod error;
 mod event;
 
-pub use command::{BadCommand, Command, check_text, parse_command};
+pub use command::{BadCommand, Command, NewMessage, check_text, parse_command};
 pub(crate) use command::{present, read_object};
 pub use error::{Close, ErrorType};
-pub use event::{Message, Sender, ack, error, joined, reconnect};
+pub use event::{Message, Pace, Sender, ack, error, joined, pong, reconnect};

@@ -1,6 +1,6 @@
 //! Moving the cursor to the head: from the room's warm log, or from the store where that begins too late.
 
-use super::wire::Delivered;
+use super::wire::{Delivery, Reached};
 use super::{End, Session};
 use crate::ids::Seq;
 use crate::protocol::Close;
@@ -13,13 +13,17 @@ impl Session {
     /// Writes what is due until the session is up to date or the socket takes no more.
     pub(super) async fn deliver(&mut self) -> Result<(), End> {
         loop {
-            let (delivered, frames, bytes) = self.wire.deliver(&self.seat)?;
+            let Delivery {
+                reached,
+                frames,
+                bytes,
+            } = self.wire.deliver(&self.seat)?;
             if frames > 0 {
                 self.context.metrics.delivered(frames, bytes);
             }
-            match delivered {
-                Delivered::All | Delivered::Blocked => return Ok(()),
-                Delivered::Cold(cursor) => self.read_page(cursor).await?,
+            match reached {
+                Reached::Head | Reached::Blocked => return Ok(()),
+                Reached::Cold(cursor) => self.read_page(cursor).await?,
             }
         }
     }

@@ -75,8 +75,14 @@ pub enum Incoming {
 /// Reads a client's frames. Holds only what is incomplete.
 #[derive(Debug)]
 pub struct Decoder {
-    /// Bytes that are not yet taken as frames.
+    /// From `next` on, bytes that are not yet taken as frames. What lies before goes with the next push: to take a
+    /// frame moves nothing.
     buffer: Vec<u8>,
+    next: usize,
+    /// No frame is whole, as far as was looked.
+    starved: bool,
+    /// Frames taken since somebody asked.
+    taken: usize,
     /// The fragments so far of a message, and whether it is text.
     message: Option<(bool, Vec<u8>)>,
     limit: usize,
@@ -87,6 +93,9 @@ impl Decoder {
     pub const fn new(limit: usize) -> Self {
         Self {
             buffer: Vec::new(),
+            next: 0,
+            starved: true,
+            taken: 0,
             message: None,
             limit,
         }
@@ -94,23 +103,33 @@ impl Decoder {
 
     /// Takes bytes from the socket.
     pub fn push(&mut self, bytes: &[u8]) {
+        self.buffer.drain(..self.next);
+        self.next = 0;
         self.buffer.extend_from_slice(bytes);
+        self.starved = self.buffer.is_empty();
     }
 
-    /// Bytes that wait for the rest of their frame, or for [`Decoder::take`].
-    pub const fn buffered(&self) -> usize {
-        self.buffer.len()
+    /// Whether there may be something to take. If not, there is room for more bytes.
+    pub const fn is_ready(&self) -> bool {
+        !self.starved
+    }
+
+    /// How many frames have been taken since this was last asked, fragments and all.
+    pub const fn frames_taken(&mut self) -> usize {
+        std::mem::replace(&mut self.taken, 0)
     }
 
     /// The next message or control frame, if one is whole; else why the connection must be closed.
     pub fn take(&mut self) -> Result<Option<Incoming>, Close> {
         loop {
             let Some((head, payload)) = self.take_frame()? else {
-                if self.buffer.is_empty() {
-                    self.buffer = Vec::new();
-                }
+                self.starved = true;
                 return Ok(None);
             };
+            self.taken += 1;
+            if self.next == self.buffer.len() {
+                (self.buffer, self.next, self.starved) = (Vec::new(), 0, true);
+            }
             let fin = head & FIN != 0;
             match head & 0x0F {
                 PING => return Ok(Some(Incoming::Ping(payload))),
@@ -142,7 +161,8 @@ impl Decoder {
 
     /// Cuts one frame off the buffer: its first byte and its unmasked payload.
     fn take_frame(&mut self) -> Result<Option<(u8, Vec<u8>)>, Close> {
-        let &[head, second, ..] = self.buffer.as_slice() else {
+        let waiting = &self.buffer[self.next..];
+        let &[head, second, ..] = waiting else {
             return Ok(None);
         };
         let opcode = head & 0x0F;
@@ -155,11 +175,11 @@ impl Decoder {
             return Err(Close::ProtocolError);
         }
         let (length, start) = match second & 0x7F {
-            126 => match self.buffer.get(2..4) {
+            126 => match waiting.get(2..4) {
                 Some(bytes) => (bytes.iter().fold(0, |n, b| n << 8 | u64::from(*b)), 4),
                 None => return Ok(None),
             },
-            127 => match self.buffer.get(2..10) {
+            127 => match waiting.get(2..10) {
                 Some(bytes) => (bytes.iter().fold(0, |n, b| n << 8 | u64::from(*b)), 10),
                 None => return Ok(None),
             },
@@ -178,20 +198,15 @@ impl Decoder {
         }
         let payload_at = start + 4;
         let end = payload_at + length as usize;
-        if self.buffer.len() < end {
+        let (Some(mask), Some(masked)) = (waiting.get(start..payload_at), waiting.get(payload_at..end))
+        else {
             return Ok(None);
-        }
-        let mask = [
-            self.buffer[start],
-            self.buffer[start + 1],
-            self.buffer[start + 2],
-            self.buffer[start + 3],
-        ];
-        let mut payload = self.buffer[payload_at..end].to_vec();
+        };
+        let mut payload = masked.to_vec();
         for (i, byte) in payload.iter_mut().enumerate() {
             *byte ^= mask[i & 3];
         }
-        self.buffer.drain(..end);
+        self.next += end;
         Ok(Some((head, payload)))
     }
 }
@@ -296,6 +311,7 @@ mod tests {
         decoder.push(&masked(0x80, b"llo"));
         assert_eq!(decoder.take(), Ok(Some(Incoming::Ping(b"?".to_vec()))));
         assert_eq!(decoder.take(), Ok(Some(Incoming::Text("hello".into()))));
+        assert_eq!(decoder.frames_taken(), 3);
         assert_eq!(decoder.take(), Ok(None));
         decoder.push(&masked(0x01, &[b'x'; 600]));
         decoder.push(&masked(0x80, &[b'x'; 600]));
@@ -316,6 +332,25 @@ mod tests {
                 }
             }
             prop_assert_eq!(seen, texts.into_iter().map(Incoming::Text).collect::<Vec<_>>());
+            prop_assert_eq!(decoder.buffer.capacity(), 0);
+        }
+
+        /// Read as a session reads, it never holds more than a frame and a read, whatever the frames are.
+        #[test]
+        fn holds_a_frame_and_a_read(sizes in prop::collection::vec(0usize..1000, 1..200), cut in 1usize..700) {
+            let small = masked(0x89, b"");
+            let bytes: Vec<u8> = sizes.iter().flat_map(|size| match size % 3 {
+                0 => masked(0x81, &vec![b'x'; *size]),
+                _ => small.repeat(size / 20),
+            }).collect();
+            let mut decoder = Decoder::new(1000);
+            for piece in bytes.chunks(cut) {
+                decoder.push(piece);
+                prop_assert!(decoder.buffer.len() <= 1000 + 14 + cut);
+                while decoder.is_ready() {
+                    decoder.take().unwrap();
+                }
+            }
             prop_assert_eq!(decoder.buffer.capacity(), 0);
         }
 

@@ -7,21 +7,24 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::frame::{self, Incoming};
-use super::{End, InFlight, MAX_IN_FLIGHT, Session};
+use super::throttle::Verdict;
+use super::{End, Held, InFlight, MAX_IN_FLIGHT, Session};
 use crate::ids::Nonce;
 use crate::journal::{Draft, Outcome};
-use crate::limits::check_message;
+use crate::limits::REPEAT;
 use crate::metrics::Limit;
-use crate::protocol::{self, BadCommand, Close, Command, ErrorType, parse_command};
+use crate::protocol::{self, BadCommand, Close, Command, ErrorType, NewMessage, parse_command};
 
 /// How much one read takes, in bytes; shared by all sessions of a thread, so that an idle one holds none.
 const READ: usize = 16 * 1024;
+/// How many frames are taken in a turn, before everybody else has theirs.
+const TURN: usize = 64;
 /// So many malformed commands in a row end the session.
 const MAX_MALFORMED: u32 = 10;
-/// So many commands over the rate in a row end the session.
-const MAX_TOO_FAST: u32 = 20;
 /// When to try again after OVERLOADED or UNAVAILABLE, in milliseconds.
 const RETRY_AFTER: u64 = 1000;
+/// How much of a refused command costs as much as a ping, in bytes.
+const REFUSED: usize = 1024;
 
 thread_local! {
     static BUFFER: RefCell<Box<[u8; READ]>> = RefCell::new(Box::new([0; READ]));
@@ -41,7 +44,7 @@ pub(super) async fn read_to_end(stream: &TcpStream) -> io::Result<()> {
 }
 
 impl Session {
-    /// Reads once from the socket.
+    /// Reads once from the socket. Only where no whole frame waits: the buffer holds a frame and one read at most.
     pub(super) fn read(&mut self) -> Result<(), End> {
         BUFFER.with_borrow_mut(|buffer| match self.wire.stream.try_read(buffer.as_mut_slice()) {
             Ok(0) => Err(End::Socket(io::ErrorKind::UnexpectedEof.into())),
@@ -54,30 +57,44 @@ impl Session {
         })
     }
 
-    /// Takes the frames that are whole, as long as the session is listened to.
+    /// Takes the frames that are whole, a turn's worth, as long as the session is listened to.
     pub(super) fn take_commands(&mut self) -> Result<(), End> {
+        let now = Instant::now();
+        self.throttle.look(now);
+        if let Some(held) = self.held.take() {
+            self.take_message(held.message, now)?;
+        }
         if !self.reads() {
             // Whoever is not listened to is not silent.
-            self.last_heard = Instant::now();
+            self.last_heard = now;
         }
-        while self.reads() && self.decoder.buffered() > 0 {
-            let before = self.decoder.buffered();
+        let (mut left, mut ping) = (TURN, None);
+        while left > 0 && self.decoder.is_ready() && self.reads() {
+            left -= 1;
             let taken = self.decoder.take().map_err(End::Close)?;
+            let mut cost = self.decoder.frames_taken();
             // Every whole frame is a sign of life, a fragment too; bytes alone are not.
-            if self.decoder.buffered() < before {
-                self.last_heard = Instant::now();
+            if cost > 0 {
+                self.last_heard = now;
             }
             match taken {
-                None => break,
-                Some(Incoming::Text(text)) => self.take_text(&text)?,
+                None => {}
+                Some(Incoming::Text(text)) => cost = cost - 1 + self.take_text(&text, now)?,
                 Some(Incoming::Binary) => {
                     self.writable()?;
                     self.refuse_malformed("a command is a text frame", None)?;
                 }
-                Some(Incoming::Ping(payload)) => self.wire.push(frame::pong(&payload)),
+                // Of several pings the last is answered (RFC 6455 §5.5.3).
+                Some(Incoming::Ping(payload)) => ping = Some(payload),
                 Some(Incoming::Pong) => {}
                 Some(Incoming::Close(code)) => return Err(End::Peer(code)),
             }
+            if cost > 0 && self.throttle.spend(cost, now) {
+                self.context.metrics.limit_hit(Limit::Frames);
+            }
+        }
+        if let Some(payload) = ping {
+            self.wire.push(frame::pong(&payload));
         }
         Ok(())
     }
@@ -89,47 +106,52 @@ impl Session {
         }
     }
 
-    fn take_text(&mut self, text: &str) -> Result<(), End> {
-        self.writable()?;
+    /// Takes a command; what it costs beside the message that it is, if it is one.
+    fn take_text(&mut self, text: &str, now: Instant) -> Result<usize, End> {
         match parse_command(text, self.context.settings.message_max_bytes) {
-            Ok(command) => self.take_command(command),
-            Err(BadCommand {
-                error: ErrorType::BadBinding,
-                message,
-                nonce,
-            }) => self.refuse_malformed(&message, nonce.as_ref()),
+            Ok(Command::Message(message)) => {
+                self.take_message(message, now)?;
+                return Ok(0);
+            }
+            Ok(Command::Ping(nonce)) => self.wire.push(frame::text(&protocol::pong(nonce.as_ref()))),
             Err(BadCommand {
                 error,
                 message,
                 nonce,
             }) => {
-                self.refuse(error, &message, nonce.as_ref(), None);
-                Ok(())
+                self.writable()?;
+                match error {
+                    ErrorType::BadBinding => self.refuse_malformed(&message, nonce.as_ref())?,
+                    error => self.refuse(error, &message, nonce.as_ref(), None),
+                }
             }
         }
+        Ok(1 + text.len() / REFUSED)
     }
 
-    fn take_command(&mut self, Command { text, nonce, trace }: Command) -> Result<(), End> {
+    /// Gives a message to the journal, or keeps it until its sender may say so much.
+    fn take_message(&mut self, message: NewMessage, now: Instant) -> Result<(), End> {
+        self.writable()?;
         self.malformed = 0;
-        let Some(writer) = &self.writer else {
-            return Err(End::Close(Close::ReadOnly));
-        };
-        if let Some(Err(exceeded)) = writer.rate.as_ref().map(check_message) {
-            self.too_fast += 1;
-            self.context.metrics.limit_hit(Limit::Messages);
-            let wait = exceeded.retry_after.as_millis() as u64 + 1;
-            self.refuse(
-                ErrorType::RateLimited,
-                "too many messages a second",
-                nonce.as_ref(),
-                Some(wait),
-            );
-            return match self.too_fast >= MAX_TOO_FAST {
-                true => Err(End::Close(Close::RateExceeded)),
-                false => Ok(()),
-            };
+        match self.throttle.message(now, self.context.settings.slow) {
+            Verdict::Take => self.submit(message, now),
+            Verdict::Hold { until, begins } => {
+                if begins {
+                    self.context.metrics.limit_hit(Limit::Messages);
+                }
+                self.held = Some(Box::new(Held { message, until }));
+            }
+            Verdict::Refuse(wait) => self.refuse_too_fast(&message, wait.as_millis() as u64 + 1),
+            Verdict::End => {
+                self.refuse_too_fast(&message, RETRY_AFTER);
+                return Err(End::Close(Close::RateExceeded));
+            }
         }
-        self.too_fast = 0;
+        Ok(())
+    }
+
+    fn submit(&mut self, NewMessage { text, nonce, trace }: NewMessage, now: Instant) {
+        let Some(writer) = &self.writer else { return };
         let draft = Draft {
             room: self.seat.name.clone(),
             room_id: self.seat.id,
@@ -147,13 +169,12 @@ impl Session {
                 self.context.metrics.message_taken();
                 self.in_flight.push_back(InFlight {
                     nonce,
-                    since: Instant::now(),
+                    since: now,
                     outcome,
                 });
             }
             Err(e) => self.refuse(e.kind(), &e.to_string(), nonce.as_ref(), Some(RETRY_AFTER)),
         }
-        Ok(())
     }
 
     /// Tells the sender what became of its oldest draft.
@@ -167,6 +188,9 @@ impl Session {
         }
         match (outcome, nonce) {
             (Ok(committed), Some(nonce)) => {
+                if committed.appended.repeated {
+                    self.throttle.give_back(1.0 - REPEAT);
+                }
                 let ack = protocol::ack(
                     &self.seat.name,
                     &nonce,
@@ -178,6 +202,16 @@ impl Session {
             (Ok(_), None) => {}
             (Err(e), nonce) => self.refuse(e.kind(), &e.to_string(), nonce.as_ref(), Some(RETRY_AFTER)),
         }
+    }
+
+    fn refuse_too_fast(&mut self, message: &NewMessage, retry_after: u64) {
+        self.context.metrics.limit_hit(Limit::Messages);
+        self.refuse(
+            ErrorType::RateLimited,
+            "too many messages a second",
+            message.nonce.as_ref(),
+            Some(retry_after),
+        );
     }
 
     fn refuse_malformed(&mut self, message: &str, nonce: Option<&Nonce>) -> Result<(), End> {

@@ -6,6 +6,7 @@ pub mod frame;
 mod inbox;
 mod join;
 mod outbox;
+mod throttle;
 mod wire;
 
 use std::collections::VecDeque;
@@ -17,7 +18,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use governor::DefaultDirectRateLimiter;
 use rand::Rng;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, oneshot};
@@ -31,16 +31,19 @@ use crate::ids::{Nonce, Seq, User};
 use crate::journal::{Journal, JournalError, Outcome};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
-use crate::protocol::{self, Close};
+use crate::protocol::{self, Close, NewMessage, Pace};
 use crate::room::{Rooms, Seat};
 use crate::store::Store;
 use crate::telemetry::{TraceContext, Traces};
 use frame::Decoder;
 use outbox::Outbox;
+use throttle::Throttle;
 use wire::Wire;
 
 /// How many messages of one session may wait for the journal; until there is a place it is not read.
 const MAX_IN_FLIGHT: usize = 64;
+/// How long the close of a session waits for what becomes of the messages that it gave to the journal.
+const ANSWERS: Duration = Duration::from_secs(5);
 /// How long a client has to answer a close before the socket goes.
 const GOODBYE: Duration = Duration::from_secs(2);
 /// What a client of a leaving replica is told to wait, at most, in milliseconds.
@@ -69,6 +72,7 @@ pub struct Settings {
     pub resume_limit: Seq,
     pub ping: Duration,
     pub idle: Duration,
+    /// How long a session may stay behind its room, or ahead of its rate.
     pub slow: Duration,
 }
 
@@ -78,7 +82,7 @@ pub struct Writer {
     pub user: User,
     /// When the token expires.
     pub until: Instant,
-    pub rate: Option<DefaultDirectRateLimiter>,
+    pub rate: Option<Pace>,
     /// The trace that the client gave with the handshake.
     pub trace: Option<TraceContext>,
 }
@@ -94,9 +98,11 @@ pub struct Session {
     decoder: Decoder,
     /// Drafts given to the journal, in order; they are answered in order.
     in_flight: VecDeque<InFlight>,
-    /// Refused commands in a row, by reason.
+    /// What came before its sender may say so much; until it may, the session is not read.
+    held: Option<Box<Held>>,
+    throttle: Throttle,
+    /// Malformed commands in a row.
     malformed: u32,
-    too_fast: u32,
     last_heard: Instant,
     next_ping: Instant,
     leave_at: Option<Instant>,
@@ -108,6 +114,13 @@ struct InFlight {
     nonce: Option<Nonce>,
     since: Instant,
     outcome: oneshot::Receiver<Outcome>,
+}
+
+/// A message that its sender may not say yet.
+#[derive(Debug)]
+struct Held {
+    message: NewMessage,
+    until: Instant,
 }
 
 /// Why a session ends: the server closes it, the client did, or the socket broke.
@@ -128,6 +141,8 @@ impl From<io::Error> for End {
 enum Woken {
     /// The socket has something to read.
     Socket,
+    /// Frames are here that no turn has taken yet.
+    Frames,
     /// The socket takes what is due, or the room has news.
     Room,
     /// What became of the oldest draft.
@@ -147,7 +162,10 @@ impl Session {
         // JSON may spell each byte of a text as \u00XX; the rest is the command's other fields.
         let mut decoder = Decoder::new(context.settings.message_max_bytes * 6 + 1024);
         decoder.push(early);
-        let user = writer.as_ref().map(|writer| &writer.user);
+        let (user, rate) = (
+            writer.as_ref().map(|writer| &writer.user),
+            writer.as_ref().and_then(|writer| writer.rate),
+        );
         let Joined {
             mut seat,
             seq,
@@ -156,7 +174,7 @@ impl Session {
         let wire = Wire::new(
             stream,
             seq,
-            frame::text(&protocol::joined(&seat.name, seq, user, recovered)),
+            frame::text(&protocol::joined(&seat.name, seq, user, recovered, rate)),
         );
         seat.follow(wire.clone());
         let now = Instant::now();
@@ -168,8 +186,9 @@ impl Session {
             writer,
             decoder,
             in_flight: VecDeque::new(),
+            held: None,
+            throttle: Throttle::new(rate, now),
             malformed: 0,
-            too_fast: 0,
             last_heard: now,
             leave_at: None,
         }
@@ -178,8 +197,7 @@ impl Session {
     /// Runs until the session ends.
     pub async fn run(mut self) {
         self.context.metrics.session_opened();
-        let end = self.live().await;
-        let (why, last) = match end {
+        let (why, last) = match self.live().await {
             End::Close(why) => (Some(why), frame::close(why)),
             End::Peer(code) => (Some(Close::Done), frame::close_echo(code)),
             End::Socket(e) => {
@@ -187,8 +205,28 @@ impl Session {
                 return self.context.metrics.session_closed(None);
             }
         };
+        self.wire.end();
+        self.settle().await;
+        if matches!(why, Some(Close::Leaving | Close::WentBack)) {
+            let wait = rand::rng().random_range(0..=RECONNECT_SPREAD);
+            self.wire.push(frame::text(&protocol::reconnect(wait)));
+        }
         self.context.metrics.session_closed(why);
         self.goodbye(last).await;
+    }
+
+    /// Whatever ends the session, its client hears what became of every message that the journal took: else it
+    /// would send what is stored again, and again.
+    async fn settle(&mut self) {
+        let until = Instant::now() + ANSWERS;
+        while let Some(oldest) = self.in_flight.front_mut() {
+            let outcome = tokio::time::timeout_at(until, &mut oldest.outcome).await;
+            self.answer(outcome.map_or(Err(JournalError::Unavailable), |outcome| {
+                outcome.unwrap_or(Err(JournalError::Unavailable))
+            }));
+            // A socket that is broken shows itself again at the goodbye.
+            let _ = self.wire.flush();
+        }
     }
 
     async fn live(&mut self) -> End {
@@ -211,7 +249,7 @@ impl Session {
         }
         match self.wait(clock).await? {
             Woken::Socket => self.read(),
-            Woken::Room => Ok(()),
+            Woken::Frames | Woken::Room => Ok(()),
             Woken::Outcome(outcome) => {
                 self.answer(outcome);
                 Ok(())
@@ -220,17 +258,25 @@ impl Session {
         }
     }
 
-    /// While the journal has enough of this session, or the socket does not take our answers, nobody reads it.
+    /// What comes first is what ends by itself: a client that never stops sending holds up neither its own acks nor
+    /// its clock. The conditions borrow from one another's parts, hence one `poll_fn` and not a branch for each.
     async fn wait(&mut self, mut clock: Pin<&mut Sleep>) -> Result<Woken, End> {
         let reading = self.reads();
-        let Self { wire, in_flight, .. } = self;
-        let (blocked, _) = wire.backlog();
+        // Frames that are here already wait for no socket, only for everybody else's turn.
+        let ready = reading && self.decoder.is_ready();
+        if ready {
+            tokio::task::yield_now().await;
+        }
+        let Self {
+            wire,
+            in_flight,
+            throttle,
+            ..
+        } = self;
+        let blocked = wire.is_blocked();
         let own = poll_fn(|cx| {
-            if blocked && let Poll::Ready(ready) = wire.stream.poll_write_ready(cx) {
-                return Poll::Ready(ready.map(|()| Woken::Room));
-            }
-            if reading && let Poll::Ready(ready) = wire.stream.poll_read_ready(cx) {
-                return Poll::Ready(ready.map(|()| Woken::Socket));
+            if clock.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Ok(Woken::Clock));
             }
             if let Some(oldest) = in_flight.front_mut()
                 && let Poll::Ready(outcome) = Pin::new(&mut oldest.outcome).poll(cx)
@@ -239,7 +285,19 @@ impl Session {
                     outcome.unwrap_or(Err(JournalError::Unavailable)),
                 )));
             }
-            clock.as_mut().poll(cx).map(|()| Ok(Woken::Clock))
+            if blocked && let Poll::Ready(writes) = wire.stream.poll_write_ready(cx) {
+                return Poll::Ready(writes.map(|()| Woken::Room));
+            }
+            if ready {
+                return Poll::Ready(Ok(Woken::Frames));
+            }
+            if reading {
+                if let Poll::Ready(reads) = wire.stream.poll_read_ready(cx) {
+                    return Poll::Ready(reads.map(|()| Woken::Socket));
+                }
+                throttle.paused();
+            }
+            Poll::Pending
         });
         tokio::select! {
             woken = own => Ok(woken?),
@@ -247,30 +305,27 @@ impl Session {
         }
     }
 
-    /// Whether the client is listened to at the moment.
+    /// Whether the client is listened to at the moment. Not while it has said more than it may, while the journal has
+    /// enough of it, or while it does not take our answers: then TCP slows it down.
     fn reads(&self) -> bool {
-        self.in_flight.len() < MAX_IN_FLIGHT && !self.wire.backlog().1 && !self.is_leaving()
+        self.held.is_none()
+            && self.throttle.rests_until().is_none()
+            && self.in_flight.len() < MAX_IN_FLIGHT
+            && !self.wire.is_long()
     }
 
-    fn is_leaving(&self) -> bool {
-        self.seat.went_back() || self.leave_at.is_some_and(|at| at <= Instant::now())
-    }
-
-    /// At its moment of the drain, or when its room's history went back, a session takes no more, and goes when what it
-    /// took has been answered.
+    /// At its moment of the drain, or when its room's history went back, a session goes.
     fn leave_if_due(&mut self) -> Result<(), End> {
+        if self.seat.went_back() {
+            return Err(End::Close(Close::WentBack));
+        }
         if self.leave_at.is_none() {
             self.leave_at = self.context.drain.moment();
         }
-        if !self.is_leaving() || !self.in_flight.is_empty() {
-            return Ok(());
+        match self.leave_at.is_some_and(|at| at <= Instant::now()) {
+            true => Err(End::Close(Close::Leaving)),
+            false => Ok(()),
         }
-        let wait = rand::rng().random_range(0..=RECONNECT_SPREAD);
-        self.wire.push(frame::text(&protocol::reconnect(wait)));
-        Err(End::Close(match self.seat.went_back() {
-            true => Close::WentBack,
-            false => Close::Leaving,
-        }))
     }
 
     /// When the clock has to wake the session next.
@@ -280,9 +335,9 @@ impl Session {
         let others = [
             self.writer.as_ref().map(|writer| writer.until),
             self.wire.behind_since().map(|since| since + settings.slow),
-            // Once its moment has come, a session waits for its outcomes alone.
-            self.leave_at
-                .filter(|_| self.in_flight.is_empty() || !self.is_leaving()),
+            self.held.as_ref().map(|held| held.until),
+            self.throttle.rests_until(),
+            self.leave_at,
         ];
         for other in others.into_iter().flatten() {
             next = next.min(other);

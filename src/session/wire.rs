@@ -31,15 +31,22 @@ struct State {
     outbox: Outbox,
     /// Since when the session has been behind its room.
     behind_since: Option<Instant>,
-    /// The session is over: nothing is written behind its close frame.
+    /// The session is over: no message is written behind its close frame.
     closed: bool,
+}
+
+/// A delivery: how far it came, and what the kernel took.
+#[derive(Debug)]
+pub struct Delivery {
+    pub reached: Reached,
+    pub frames: usize,
+    pub bytes: usize,
 }
 
 /// How far a delivery came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Delivered {
-    /// To the head.
-    All,
+pub enum Reached {
+    Head,
     /// Until the socket took no more.
     Blocked,
     /// Until where the warm log begins too late; the next message is the one after this.
@@ -78,9 +85,8 @@ impl Wire {
         }
     }
 
-    /// Writes what is due until the cursor is at the head or the socket takes no more. The second value is the
-    /// number of frames written, the third their bytes.
-    pub fn deliver(&self, room: &Room) -> io::Result<(Delivered, usize, usize)> {
+    /// Writes what is due until the cursor is at the head or the socket takes no more.
+    pub fn deliver(&self, room: &Room) -> io::Result<Delivery> {
         let mut state = self.state.lock();
         let State {
             cursor,
@@ -89,29 +95,38 @@ impl Wire {
             ..
         } = &mut *state;
         let (mut frames, mut bytes) = (0, 0);
-        loop {
+        let reached = loop {
             let written = outbox.write(&self.stream)?;
             frames += written.frames;
             bytes += written.bytes;
             if !written.done {
                 behind_since.get_or_insert_with(Instant::now);
-                return Ok((Delivered::Blocked, frames, bytes));
+                break Reached::Blocked;
             }
             match room.read(*cursor, WRITE_FRAMES, WRITE_BYTES, outbox.frames()) {
                 Read::UpToDate => {
                     *behind_since = None;
-                    return Ok((Delivered::All, frames, bytes));
+                    break Reached::Head;
                 }
                 Read::Advanced(at) => *cursor = at,
-                Read::Cold => return Ok((Delivered::Cold(*cursor), frames, bytes)),
+                Read::Cold => break Reached::Cold(*cursor),
             }
-        }
+        };
+        Ok(Delivery {
+            reached,
+            frames,
+            bytes,
+        })
     }
 
-    /// Whether something waits for the socket, and whether it is so much that the client is no longer read.
-    pub fn backlog(&self) -> (bool, bool) {
-        let state = self.state.lock();
-        (!state.outbox.is_empty(), state.outbox.is_long())
+    /// Whether something waits for the socket.
+    pub fn is_blocked(&self) -> bool {
+        !self.state.lock().outbox.is_empty()
+    }
+
+    /// Whether so much waits for the socket that the client is no longer read.
+    pub fn is_long(&self) -> bool {
+        self.state.lock().outbox.is_long()
     }
 
     pub fn behind_since(&self) -> Option<Instant> {
@@ -123,11 +138,19 @@ impl Wire {
         self.called.notified().await;
     }
 
-    /// Ends the session's part in the room, and gives what is left to write with `last` behind it.
+    /// Ends the session's part in the room: from now on only its own task writes.
+    pub fn end(&self) {
+        self.state.lock().closed = true;
+    }
+
+    /// Writes what the socket takes of what is left.
+    pub fn flush(&self) -> io::Result<()> {
+        self.state.lock().outbox.write(&self.stream).map(drop)
+    }
+
+    /// What is left to write, with `last` behind it.
     pub fn close(&self, last: Bytes) -> Outbox {
-        let mut state = self.state.lock();
-        state.closed = true;
-        let mut rest = std::mem::take(&mut state.outbox);
+        let mut rest = std::mem::take(&mut self.state.lock().outbox);
         rest.push(last);
         rest
     }

@@ -83,10 +83,10 @@ async fn joined(site: Site) {
     let account = site.replica().account("joiner").await;
     let (_raw, event) = Raw::join(site.replica(), "joined", Some(&account.token), "").await;
     let user = json!({"id": account.id, "username": account.username});
-    let shown = json!({"type": "joined", "room": "joined", "seq": 0, "user": user, "canWrite": true, "recovered": true});
+    let shown = json!({"type": "joined", "room": "joined", "seq": 0, "user": user, "canWrite": true, "recovered": true, "rate": null});
     assert_eq!(event, shown, "these keys and no others");
     let (_raw, event) = Raw::join(site.replica(), "joined", None, "").await;
-    let shown = json!({"type": "joined", "room": "joined", "seq": 0, "user": null, "canWrite": false, "recovered": true});
+    let shown = json!({"type": "joined", "room": "joined", "seq": 0, "user": null, "canWrite": false, "recovered": true, "rate": null});
     assert_eq!(event, shown);
 }
 

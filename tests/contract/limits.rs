@@ -6,18 +6,13 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::http::{Api, answer};
-use super::raw::{PATIENCE, Raw, TEXT, frame, handshake};
+use super::raw::{PATIENCE, Raw, handshake};
 use crate::Site;
 
 suite!(
     message_rate,
     [("LIMIT_MESSAGES_PER_SECOND", "2")],
-    [
-        too_fast,
-        far_too_fast,
-        each_session_has_its_own,
-        too_fast_over_http
-    ]
+    [too_fast, each_session_has_its_own, too_fast_over_http]
 );
 suite!(
     login_rate,
@@ -71,37 +66,22 @@ async fn too_fast(site: Site) {
     let account = site.replica().account("fast").await;
     let (mut raw, _) = Raw::join(site.replica(), "fast", Some(&account.token), "").await;
     // Two seconds' worth at once, and one more.
+    let begun = Instant::now();
     for n in 0..5 {
         raw.say(&json!({"text": n.to_string(), "nonce": n.to_string()}))
             .await;
     }
-    let event = raw.event_of("error").await;
-    assert_eq!(
-        (&event["error"]["type"], &event["nonce"]),
-        (&json!("RATE_LIMITED"), &json!("4"))
-    );
-    let wait = event["retryAfter"].as_u64().expect("milliseconds");
-    assert!((1..=1000).contains(&wait), "{event}");
-    sleep(Duration::from_millis(wait)).await;
-    raw.say(&json!({"text": "again", "nonce": "4"})).await;
     loop {
         let event = raw.event().await;
-        assert_ne!(event["type"], "error", "after retryAfter it is taken");
+        assert_ne!(event["type"], "error", "it is slowed down, not refused");
         if event["type"] == "ack" && event["nonce"] == "4" {
             break;
         }
     }
+    let took = begun.elapsed();
+    assert!(took > Duration::from_millis(300), "taken after {took:?}");
     let history = Api::of(site.replica()).get("/rooms/fast/messages").await.ok(200);
     assert_eq!(history["seq"], 5);
-}
-
-async fn far_too_fast(site: Site) {
-    let account = site.replica().account("faster").await;
-    let (mut raw, _) = Raw::join(site.replica(), "faster", Some(&account.token), "").await;
-    let burst: Vec<u8> = (0..60).flat_map(|_| frame(TEXT, br#"{"text": "x"}"#)).collect();
-    let _ = raw.try_write(&burst).await;
-    assert_eq!(raw.closed().await, 4429);
-    raw.ended().await;
 }
 
 async fn each_session_has_its_own(site: Site) {
