@@ -30,7 +30,9 @@ fn examples() -> Vec<Example> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_example_is_answered_as_shown() {
-    let cluster = Cluster::start(binary(), Backend::Embedded, 1, &[("DRAIN_SECONDS", "1")]).await;
+    // The default, which the kit switches off.
+    let settings = [("DRAIN_SECONDS", "1"), ("LIMIT_MESSAGES_PER_SECOND", "20")];
+    let cluster = Cluster::start(binary(), Backend::Embedded, 1, &settings).await;
     let examples = examples();
     let mut names = Names::default();
     let mut transcripts = Vec::new();
@@ -143,6 +145,23 @@ async fn the_python_follows_a_room_through_restarts() {
     let cluster = Cluster::start(binary(), Backend::Embedded, 1, &settings).await;
     let account = cluster.replica(0).account("ann").await;
     programs::python(&program("python"), cluster.replica(0), &account).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_javascript_sends_no_faster_than_it_may() {
+    let settings = [("LIMIT_MESSAGES_PER_SECOND", "5"), ("SLOW_SECONDS", "1")];
+    let cluster = Cluster::start(binary(), Backend::Embedded, 1, &settings).await;
+    let account = cluster.replica(0).account("ann").await;
+    programs::javascript_in_a_hurry(&program("javascript"), cluster.replica(0), &account).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_programs_notice_a_dead_path() {
+    let cluster = Cluster::start(binary(), Backend::Embedded, 1, &[]).await;
+    let replica = cluster.replica(0);
+    let account = replica.account("ann").await;
+    programs::javascript_on_a_dead_path(&program("javascript"), replica, &account).await;
+    programs::python_on_a_dead_path(&program("python"), replica, &account).await;
 }
 
 #[test]

@@ -3,6 +3,8 @@
 
 #[path = "browser/names.rs"]
 mod names;
+#[path = "browser/path.rs"]
+mod path;
 #[path = "browser/place.rs"]
 mod place;
 #[path = "browser/window.rs"]

@@ -14,6 +14,8 @@ import { joinForm, roomInAddress, showRooms } from "./rooms.js";
 import { Session } from "./session.js";
 
 const PAGE = 50;
+/** A wait that is worth a word. */
+const NOTICEABLE_MS = 250;
 const part = (id) => document.getElementById(id);
 
 let room = null;
@@ -67,7 +69,11 @@ function enter({ focus = false } = {}) {
     tooLarge: () => outbox.tooLarge(),
   });
   session = opened;
-  outbox = new Outbox(`chat.outbox:${mine}`, (command) => opened.send(command), drawPending);
+  outbox = new Outbox(`chat.outbox:${mine}`, {
+    send: (message) => opened.send(message),
+    changed: drawPending,
+    paced: (ms) => ms > NOTICEABLE_MS && notice("You are sending very fast. The rest follows.", 2_000),
+  });
   drawPending();
   session.open();
   retitle();

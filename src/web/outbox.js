@@ -11,11 +11,15 @@ function nonce() {
 }
 
 export class Outbox {
-  /** `send(command)` answers false when it cannot; `changed()` is called after every change of state. */
-  constructor(key, send, changed) {
+  /**
+   * `send(message)` answers 0, or how many ms to wait because it could not; `changed()` is called after every change
+   * of state, `paced(ms)` when the rest has to wait.
+   */
+  constructor(key, { send, changed, paced }) {
     this.key = key;
     this.send = send;
     this.changed = changed;
+    this.paced = paced;
     /** state: waiting → sending → (stored, until its message is shown); or refused, with a reason. */
     this.entries = [];
     for (const { nonce, text } of JSON.parse(sessionStorage.getItem(key) ?? "[]")) {
@@ -34,7 +38,14 @@ export class Outbox {
       for (const entry of this.entries) {
         if (room <= 0) break;
         if (entry.state !== "waiting") continue;
-        if (!this.send({ text: entry.text, nonce: entry.nonce })) break;
+        const wait = this.send({ text: entry.text, nonce: entry.nonce });
+        if (wait > 0) {
+          if (wait < Infinity) {
+            this.hold(wait);
+            this.paced(wait);
+          }
+          break;
+        }
         entry.state = "sending";
         room -= 1;
       }
@@ -128,7 +139,7 @@ export class Outbox {
 
   close() {
     clearTimeout(this.held);
-    this.send = () => false;
+    this.send = () => Infinity;
     this.changed = () => {};
   }
 }

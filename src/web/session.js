@@ -8,6 +8,10 @@ const JOIN_TIMEOUT_MS = 15_000;
 const BACKOFF_MS = 400;
 const BACKOFF_CAP_MS = 20_000;
 const STABLE_MS = 10_000;
+/** A dead path says nothing: ask after so long without an event, sooner where an answer is due, and drop it then. */
+const SILENCE_MS = 25_000;
+const ANSWER_MS = 3_000;
+const PONG_MS = 6_000;
 /** The least wait after a close that asks for one: no room for us, or sending too fast for too long. */
 const PATIENCE_MS = { 1013: 5_000, 4429: 30_000 };
 /** Closes after which coming back on our own would only repeat the fault. */
@@ -22,6 +26,8 @@ export class Session {
     this.cursor = null;
     this.failures = 0;
     this.ended = false;
+    /** Nonces that this connection has not answered yet. */
+    this.unanswered = new Set();
   }
 
   open() {
@@ -44,17 +50,43 @@ export class Session {
     socket.onclose = (close) => this.closed(socket, close.code);
   }
 
-  /** Sends one command; false when there is no joined socket to send it on. */
-  send(command) {
-    if (!this.joined || this.socket?.readyState !== WebSocket.OPEN) return false;
-    this.socket.send(JSON.stringify(command));
-    return true;
+  /** Sends one message; otherwise how long to wait, in ms, before the next try: for ever where nobody is connected. */
+  send(message) {
+    if (!this.joined || this.socket?.readyState !== WebSocket.OPEN) return Infinity;
+    const wait = this.pace();
+    if (wait > 0) return wait;
+    this.socket.send(JSON.stringify(message));
+    this.unanswered.add(message.nonce);
+    if (this.unanswered.size === 1) this.watch();
+    return 0;
+  }
+
+  /** Takes one message off the rate that `joined` gave: a bucket that will be full again at `fullAt`. */
+  pace() {
+    if (!this.rate) return 0;
+    const [now, step] = [Date.now(), 1000 / this.rate.perSecond];
+    const next = Math.max(this.fullAt, now) + step;
+    const wait = next - now - this.rate.burst * step;
+    if (wait <= 0) this.fullAt = next;
+    return Math.max(0, wait);
+  }
+
+  /** Sees to it that the connection is asked for a sign of life in time. */
+  watch() {
+    clearTimeout(this.watchdog);
+    const socket = this.socket;
+    const ask = () => {
+      if (socket.readyState === WebSocket.OPEN) socket.send('{"type":"ping"}');
+      this.watchdog = setTimeout(() => this.drop(socket, 1006), PONG_MS);
+    };
+    this.watchdog = setTimeout(ask, this.unanswered.size ? ANSWER_MS : SILENCE_MS);
   }
 
   /** Ends for good; nothing is reported any more. */
   end() {
     this.ended = true;
     clearTimeout(this.timer);
+    clearTimeout(this.watchdog);
     const socket = this.socket;
     this.socket = null;
     socket?.close(1000);
@@ -90,17 +122,20 @@ export class Session {
         continue;
       }
       handOn();
+      this.unanswered.delete(event.nonce);
       if (event.type === "joined") this.begin(event);
       else if (event.type === "ack") this.on.ack(event);
       else if (event.type === "error") this.on.refused(event);
       else if (event.type === "reconnect") this.leaveAfter = event.after;
     }
     handOn();
+    if (this.socket) this.watch();
   }
 
   begin(event) {
     clearTimeout(this.timer);
     this.joined = true;
+    [this.rate, this.fullAt] = [event.rate, 0];
     this.joinedAt = Date.now();
     const from = this.cursor;
     if (!from || !event.recovered) this.cursor = { seq: event.seq, id: null };
@@ -118,6 +153,8 @@ export class Session {
     if (this.socket !== socket) return;
     this.socket = null;
     clearTimeout(this.timer);
+    clearTimeout(this.watchdog);
+    this.unanswered.clear();
     const wasJoined = this.joined;
     this.joined = false;
     if (wasJoined && Date.now() - this.joinedAt > STABLE_MS) this.failures = 0;

@@ -21,8 +21,8 @@ class Close:
 
 
 class connect:
-    def __init__(self, url, additional_headers):
-        self.url, self.headers, self.close_code = urlsplit(url), additional_headers, None
+    def __init__(self, url, additional_headers, close_timeout):
+        self.url, self.headers, self.frames = urlsplit(url), additional_headers, asyncio.Queue()
 
     async def __aenter__(self):
         self.reader, self.writer = await asyncio.open_connection(self.url.hostname, self.url.port)
@@ -44,15 +44,25 @@ class connect:
             raise ConnectionResetError from error
         if b" 101 " not in head:
             raise InvalidStatus(head.split(b"\r\n")[0].decode())
+        self.reading = asyncio.create_task(self.read())
         return self
 
     async def __aexit__(self, *_):
+        self.reading.cancel()
         self.writer.close()
 
-    def __aiter__(self):
-        return self
+    async def send(self, text):
+        mask, payload = os.urandom(4), text.encode()
+        masked = bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload))
+        self.writer.write(bytes([0x81, 0x80 | len(payload)]) + mask + masked)
 
-    async def __anext__(self):
+    async def recv(self):
+        frame = await self.frames.get()
+        if isinstance(frame, ConnectionClosed):
+            raise frame
+        return frame
+
+    async def read(self):
         while True:
             try:
                 first, length = await self.reader.readexactly(2)
@@ -61,12 +71,9 @@ class connect:
                         length = int.from_bytes(await self.reader.readexactly(size), "big")
                         break
                 payload = await self.reader.readexactly(length)
-            except (asyncio.IncompleteReadError, ConnectionError) as error:
-                raise ConnectionClosed(None) from error
+            except (asyncio.IncompleteReadError, ConnectionError):
+                return self.frames.put_nowait(ConnectionClosed(None))
             if first == 0x81:
-                return payload.decode()
+                self.frames.put_nowait(payload.decode())
             if first == 0x88:
-                self.close_code = int.from_bytes(payload[:2], "big")
-                if self.close_code in (1000, 1001):
-                    raise StopAsyncIteration
-                raise ConnectionClosed(Close(self.close_code))
+                return self.frames.put_nowait(ConnectionClosed(Close(int.from_bytes(payload[:2], "big"))))

@@ -275,14 +275,17 @@ impl Driver {
         let mut pause = Duration::from_millis(20);
         let mut progress = Instant::now();
         let mut retry_at: Option<Instant> = None;
+        let mut pace = Pace::of(&client.joined);
         self.send_all_again();
         loop {
-            if !self.send_outgoing(&mut client).await {
+            let Some(wait) = self.send_outgoing(&mut client, &mut pace).await else {
                 return pause;
-            }
-            let due = retry_at.map_or(Duration::from_millis(500), |at| {
-                at.saturating_duration_since(Instant::now())
-            });
+            };
+            let due = retry_at
+                .map_or(Duration::from_millis(500), |at| {
+                    at.saturating_duration_since(Instant::now())
+                })
+                .min(wait);
             tokio::select! {
                 event = client.try_next_event(due) => match event {
                     Ok(event) => {
@@ -329,18 +332,22 @@ impl Driver {
         *outgoing = self.shared.seen().unacked.clone();
     }
 
-    async fn send_outgoing(&self, client: &mut Client) -> bool {
+    /// Sends what is due, as fast as it may; how long until more may be sent, `None` for a broken connection.
+    async fn send_outgoing(&self, client: &mut Client, pace: &mut Pace) -> Option<Duration> {
         loop {
-            let Some((nonce, text)) = self.shared.outgoing().pop_front() else {
-                return true;
-            };
-            if client
+            if self.shared.outgoing().is_empty() {
+                return Some(Duration::MAX);
+            }
+            let wait = pace.take();
+            if !wait.is_zero() {
+                return Some(wait);
+            }
+            let next = self.shared.outgoing().pop_front();
+            let Some((nonce, text)) = next else { continue };
+            client
                 .try_send(json!({"text": text, "nonce": nonce}))
                 .await
-                .is_err()
-            {
-                return false;
-            }
+                .ok()?;
         }
     }
 
@@ -366,6 +373,36 @@ impl Driver {
             _ => {}
         }
         Reaction::None
+    }
+}
+
+/// The rate that `joined` gave: a bucket, and when it will be full again.
+struct Pace {
+    rate: Option<(f64, f64)>,
+    full_at: Instant,
+}
+
+impl Pace {
+    fn of(joined: &Event) -> Self {
+        let rate = &joined["rate"];
+        Self {
+            rate: rate["perSecond"].as_f64().zip(rate["burst"].as_f64()),
+            full_at: Instant::now(),
+        }
+    }
+
+    /// Takes one message; how long to wait where it could not.
+    fn take(&mut self) -> Duration {
+        let Some((per_second, burst)) = self.rate else {
+            return Duration::ZERO;
+        };
+        let (now, step) = (Instant::now(), Duration::from_secs_f64(1.0 / per_second));
+        let next = self.full_at.max(now) + step;
+        let wait = (next - now).saturating_sub(step.mul_f64(burst));
+        if wait.is_zero() {
+            self.full_at = next;
+        }
+        wait
     }
 }
 
