@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -31,10 +32,10 @@ use crate::telemetry::Telemetry;
 const OPS_CONNECTIONS: usize = 32;
 /// Sessions that are fed from the store at a time.
 const CATCH_UPS: usize = 8;
-/// How long the last sessions and the workers may take after the drain window.
-const DEADLINE: Duration = Duration::from_secs(10);
+/// How long the last sessions may take after the drain window, and how long they and the workers together, whatever hangs.
+const DEADLINE: (Duration, Duration) = (Duration::from_secs(8), Duration::from_secs(10));
 /// The same where this is the only replica: there is nowhere else to go, and who waits is the person at the keyboard.
-const ALONE: Duration = Duration::from_millis(400);
+const ALONE: (Duration, Duration) = (Duration::from_millis(400), Duration::from_millis(800));
 /// How often empty rooms are looked for.
 const SWEEP: Duration = Duration::from_millis(500);
 /// How often addresses and people that have been quiet are forgotten.
@@ -246,7 +247,7 @@ impl App {
             }));
 
         stop.await;
-        let (window, deadline) = match self.lock {
+        let (window, (patience, deadline)) = match self.lock {
             Some(_) => (Duration::ZERO, ALONE),
             None => (Duration::from_secs(self.settings.drain_seconds), DEADLINE),
         };
@@ -255,9 +256,8 @@ impl App {
         stop_accepting.cancel();
         self.context.rooms.call_all();
         self.clients.close();
-        let mut clean = tokio::time::timeout(window + deadline, self.clients.wait())
-            .await
-            .is_ok();
+        let begun = Instant::now();
+        let mut clean = timeout(window + patience, self.clients.wait()).await.is_ok();
 
         // With the last sender gone the journal stores what it has and ends, and after it the relay.
         let store = self.context.store.clone();
@@ -265,10 +265,10 @@ impl App {
         stop_ops.cancel();
         self.stop_workers.cancel();
         self.workers.close();
-        clean &= tokio::time::timeout(deadline, self.workers.wait()).await.is_ok();
-        if let Err(e) = store.close().await {
-            tracing::warn!(error = %e, "the database was not closed cleanly");
-        }
+        clean &= timeout_at(begun + window + deadline, self.workers.wait())
+            .await
+            .is_ok();
+        store.close().await;
         match clean {
             true => tracing::info!("left"),
             false => tracing::warn!("the deadline passed before everybody had left"),
@@ -281,12 +281,12 @@ impl Base {
     async fn open(backend: Backend, settings: &Settings) -> Result<Self, StartError> {
         match backend {
             Backend::Clustered {
-                database_url,
+                database,
                 redis,
                 redis_url,
                 key,
             } => {
-                let store = Store::open(&database_url, settings.database_pool).await?;
+                let store = Store::open(&database, settings.database_pool).await?;
                 let pool = deadpool_redis::Config::from_url(redis_url)
                     .create_pool(Some(deadpool_redis::Runtime::Tokio1))?;
                 let counts = SharedCounts::new(pool, settings.relay_prefix.clone());
@@ -342,7 +342,7 @@ async fn check_heads(context: Arc<Context>, millis: u64, stop: CancellationToken
         );
         context.metrics.store_waited(wait);
         if let Err(e) = checked {
-            tracing::warn!(error = %e, "the rooms' heads cannot be read");
+            tracing::debug!(error = %e, "the rooms' heads cannot be read");
         }
     }
 }

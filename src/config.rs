@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use crate::auth::SigningKey;
 use crate::room::WarmLimits;
+use crate::store::Server;
 use crate::{limits, memory};
 
 /// Chat over WebSocket: many identical replicas on Postgres and Redis, or one alone on SQLite.
@@ -25,7 +26,7 @@ pub enum Command {
     /// Serve (the default).
     Serve(Box<Settings>),
     /// Bring the database's schema up to date and exit. Several at once are safe.
-    Migrate(DatabaseUrl),
+    Migrate(MigrateArgs),
     /// Print the OpenAPI document and exit.
     Openapi,
     /// Ask a running replica whether it is ready; exit 0 if so, else 1.
@@ -33,10 +34,13 @@ pub enum Command {
 }
 
 #[derive(Debug, Args)]
-pub struct DatabaseUrl {
+pub struct MigrateArgs {
     /// Postgres, as postgres://user:password@host/database.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: String,
+    /// Change nothing; exit 1 and say so where migrations are pending or a counter is behind its table.
+    #[arg(long)]
+    pub check: bool,
 }
 
 #[derive(Debug, Args)]
@@ -67,6 +71,9 @@ pub struct Settings {
     /// Clustered: Postgres, as postgres://user:password@host/database. Needs REDIS_URL too.
     #[arg(long, env, hide_env_values = true, value_name = "URL")]
     pub database_url: Option<String>,
+    /// A pooler such as PgBouncer in transaction mode is before Postgres: prepare no statements.
+    #[arg(long, env, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub database_pooler: bool,
     /// Connections to Postgres, per replica.
     #[arg(long, env, default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..), value_name = "COUNT")]
     pub database_pool: u32,
@@ -195,7 +202,7 @@ pub enum Backend {
         key: Option<SigningKey>,
     },
     Clustered {
-        database_url: String,
+        database: Server,
         redis: redis::Client,
         redis_url: String,
         key: SigningKey,
@@ -213,7 +220,9 @@ pub enum ConfigError {
     NoSecret,
     #[error("JWT_SECRET has {0} bytes, set one of 32 or more")]
     ShortSecret(usize),
-    #[error("DATABASE_URL has to begin with postgres://")]
+    #[error(
+        "DATABASE_URL has to be postgres://user:password@host/database; in the password write # / ? @ : % as %23 %2F %3F %40 %3A %25"
+    )]
     BadDatabase,
     #[error("REDIS_URL is not usable: {0}")]
     BadRedis(String),
@@ -250,13 +259,12 @@ impl Settings {
             (Some(_), None) => Err(ConfigError::NoRedis),
             (None, Some(_)) => Err(ConfigError::NoDatabase),
             (Some(database_url), Some(redis_url)) => {
-                if !database_url.starts_with("postgres://") && !database_url.starts_with("postgresql://") {
-                    return Err(ConfigError::BadDatabase);
-                }
+                let database =
+                    Server::parse(&database_url, self.database_pooler).ok_or(ConfigError::BadDatabase)?;
                 let redis = redis::Client::open(redis_url.as_str())
                     .map_err(|e| ConfigError::BadRedis(e.to_string()))?;
                 Ok(Backend::Clustered {
-                    database_url,
+                    database,
                     redis,
                     redis_url,
                     key: key.ok_or(ConfigError::NoSecret)?,

@@ -18,14 +18,14 @@ pub struct Dependency {
 }
 
 impl Dependency {
-    fn now(up: bool) -> Self {
+    pub fn now(up: bool) -> Self {
         Self {
             up,
             since: now_millis(),
         }
     }
 
-    fn note(&mut self, up: bool) {
+    pub fn note(&mut self, up: bool) {
         if self.up != up {
             *self = Self::now(up);
         }
@@ -65,31 +65,27 @@ struct Known {
     begun: Instant,
     /// Redis was heard at least once, or need not be.
     heard: bool,
-    database: Dependency,
     redis: Option<Dependency>,
     round_trip: Option<Duration>,
     head_lag: u64,
 }
 
 impl Health {
-    /// The database has answered already; Redis, where there is one, not yet.
+    /// Redis, where there is one, was not heard yet.
     pub fn new(clustered: bool) -> Self {
         Self(Arc::new(Mutex::new(Known {
             started: now_millis(),
             begun: Instant::now(),
             heard: !clustered,
-            database: Dependency::now(true),
             redis: clustered.then(|| Dependency::now(false)),
             round_trip: None,
             head_lag: 0,
         })))
     }
 
-    /// A head check: the most that a room lacked, or `None` where the database did not answer.
-    pub fn database(&self, most_behind: Option<u64>) {
-        let mut known = self.0.lock();
-        known.database.note(most_behind.is_some());
-        known.head_lag = most_behind.unwrap_or(known.head_lag);
+    /// A head check: the most that a room lacked.
+    pub fn heads(&self, most_behind: u64) {
+        self.0.lock().head_lag = most_behind;
     }
 
     /// Heard: the own heartbeat came back after this time. `None`: the connection is lost.
@@ -107,13 +103,19 @@ impl Health {
         !known.heard && known.begun.elapsed() < STARTING
     }
 
-    pub fn status(&self, state: &'static str, rooms: usize, journal_depth: usize) -> Status {
+    pub fn status(
+        &self,
+        state: &'static str,
+        database: Dependency,
+        rooms: usize,
+        journal_depth: usize,
+    ) -> Status {
         let known = *self.0.lock();
         Status {
             state,
             version: env!("CARGO_PKG_VERSION"),
             started: known.started,
-            database: known.database,
+            database,
             redis: known.redis,
             round_trip_ms: known.round_trip.map(|took| took.as_secs_f64() * 1e3),
             head_lag: known.head_lag,
@@ -129,18 +131,19 @@ mod tests {
 
     #[test]
     fn a_dependency_is_up_since_it_came_up() {
+        let mut database = Dependency { up: true, since: 1 };
+        database.note(true);
+        assert_eq!(database.since, 1, "nothing has changed");
+        database.note(false);
+        assert!(!database.up && database.since > 1);
         let health = Health::new(true);
-        let since = |health: &Health| health.status("ready", 0, 0).database.since;
-        let first = since(&health);
-        health.database(Some(3));
-        assert_eq!(since(&health), first, "nothing has changed");
-        health.database(None);
-        let status = health.status("ready", 0, 0);
-        assert!(!status.database.up && !status.redis.unwrap().up);
-        assert_eq!(status.head_lag, 3);
+        let status = |health: &Health| health.status("ready", database, 0, 0);
+        assert!(!status(&health).redis.unwrap().up);
+        health.heads(3);
+        assert_eq!(status(&health).head_lag, 3);
         health.redis(Some(Duration::from_millis(2)));
-        assert_eq!(health.status("ready", 0, 0).round_trip_ms, Some(2.0));
-        assert!(Health::new(false).status("ready", 0, 0).redis.is_none());
+        assert_eq!(status(&health).round_trip_ms, Some(2.0));
+        assert!(status(&Health::new(false)).redis.is_none());
     }
 
     #[test]

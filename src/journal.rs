@@ -3,7 +3,7 @@
 //! see the message (I1).
 
 use std::collections::HashMap;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
@@ -19,6 +19,9 @@ use crate::telemetry::{Origin, PublishSpan, Stage, Traces};
 
 /// How much text one commit takes, in bytes.
 const BATCH_BYTES: usize = 1 << 20;
+
+/// How long a draft waits for an outage to end.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A message that its sender would like to have stored.
 #[derive(Debug)]
@@ -125,12 +128,25 @@ impl Parts {
                 while let Some(next) =
                     waiting.next_if(|next| bytes == 0 || bytes + next.draft.text.len() <= BATCH_BYTES)
                 {
+                    if self.is_late(&next) {
+                        // A sender that is gone needs no answer.
+                        let _ = next.reply.send(Err(JournalError::Unavailable));
+                        continue;
+                    }
                     bytes += next.draft.text.len().max(1);
                     batch.add(next);
                 }
-                self.commit(batch).await;
+                if !batch.rows.is_empty() {
+                    self.commit(batch).await;
+                }
             }
         }
+    }
+
+    /// While the database is away each batch takes as long as a wait may, and who is far behind in the queue would
+    /// wait for all of them.
+    fn is_late(&self, waiting: &Waiting) -> bool {
+        !self.store.outages().is_up() && waiting.since.elapsed() > PATIENCE
     }
 
     async fn commit(&self, batch: Batch) {
@@ -163,7 +179,7 @@ impl Parts {
                 }
             }
             Err(e) => {
-                tracing::error!(error = %e, messages = stage.messages, "a batch could not be committed");
+                tracing::debug!(error = %e, messages = stage.messages, "a batch could not be committed");
                 for Reply { outcome, span } in batch.replies.into_iter().flatten() {
                     // A sender that is gone needs no answer.
                     let _ = outcome.send(Err(JournalError::Unavailable));

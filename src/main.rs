@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use chat_gateway::app::{App, StartError};
-use chat_gateway::config::{Cli, Command, Settings, check_environment};
+use chat_gateway::config::{Cli, Command, ConfigError, MigrateArgs, Settings, check_environment};
 use chat_gateway::store::SchemaError;
 use chat_gateway::telemetry::Telemetry;
 use chat_gateway::{http, store};
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     let done = match cli.command {
         None => serve(cli.serve),
         Some(Command::Serve(settings)) => serve(*settings),
-        Some(Command::Migrate(database)) => migrate(&database.database_url),
+        Some(Command::Migrate(args)) => migrate(&args),
         Some(Command::Openapi) => say(&http::spec()),
         Some(Command::Health(args)) => health(args.ops_listen_addr),
     };
@@ -108,17 +108,28 @@ async fn either((terminate, interrupt): &mut (Signal, Signal)) {
     }
 }
 
-fn migrate(database_url: &str) -> Result<ExitCode, Failure> {
-    if !database_url.starts_with("postgres") {
+fn migrate(args: &MigrateArgs) -> Result<ExitCode, Failure> {
+    let Some(server) = store::Server::parse(&args.database_url, true) else {
+        let why = ConfigError::BadDatabase;
         return Err(Failure::new(
             BAD_CONFIG,
-            "set DATABASE_URL to postgres://…; an embedded gateway migrates itself",
+            format!("{why}; an embedded gateway migrates itself"),
         ));
+    };
+    let runtime = runtime()?;
+    if !args.check {
+        runtime
+            .block_on(store::migrate(&server))
+            .map_err(|e| Failure::new(1, e))?;
+        return say("the schema is up to date");
     }
-    runtime()?
-        .block_on(store::migrate(database_url))
+    let found = runtime
+        .block_on(store::check(&server))
         .map_err(|e| Failure::new(1, e))?;
-    say("the schema is up to date")
+    match found.is_empty() {
+        true => say("the schema is up to date, and no counter is behind its table"),
+        false => say(&found.join("\n")).map(|_| ExitCode::FAILURE),
+    }
 }
 
 /// Asks `/readyz`.

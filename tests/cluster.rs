@@ -10,6 +10,7 @@ mod cluster {
     mod beginning;
     mod chaos;
     mod crowd;
+    mod database_away;
     mod drain;
     mod durable;
     mod faulty_redis;

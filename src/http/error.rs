@@ -159,10 +159,11 @@ impl From<Full> for ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(e: StoreError) -> Self {
+        // The store has said so, as often as it makes sense.
+        tracing::debug!(error = %e, "the store did not answer a request");
         if e.is_fault() {
-            return Self::internal(&e);
+            return Self::new(ErrorType::Internal, "the server failed to answer this request");
         }
-        tracing::error!(error = %e, "the store did not answer a request");
         Self::new(
             ErrorType::Unavailable,
             "the database does not answer for now, try again",

@@ -68,11 +68,9 @@ fn ready(Data(ops): Data<&Ops>) -> Response {
 #[handler]
 fn show(Data(ops): Data<&Ops>) -> Json<Status> {
     let context = &ops.context;
-    Json(
-        context
-            .health
-            .status(ops.state(), context.rooms.len(), context.journal.depth()),
-    )
+    let (rooms, depth) = (context.rooms.len(), context.journal.depth());
+    let database = context.store.outages().state();
+    Json(context.health.status(ops.state(), database, rooms, depth))
 }
 
 #[handler]

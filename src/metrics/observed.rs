@@ -55,7 +55,13 @@ pub fn observe(meter: &Meter, context: &Arc<Context>, hasher: &Hasher, connectio
         "The most of chat_store_connections.",
         |context| context.store.connections().most.into(),
     );
+    gauge.add(
+        "chat.store.up",
+        "1 while the database answers and takes writes.",
+        |context| context.store.outages().is_up().into(),
+    );
     gauge.add_connections();
+    gauge.add_store_failures();
     gauge.add_memory(
         "chat.memory.held",
         "Memory of each share of MEMORY_MAX in use.",
@@ -118,6 +124,20 @@ impl Gauges<'_> {
                 let Some(context) = context.upgrade() else { return };
                 for (name, share) in context.memory.shares() {
                     observer.observe(value(share) as u64, &[KeyValue::new("share", name)]);
+                }
+            })
+            .build();
+    }
+
+    fn add_store_failures(&self) {
+        let context = self.context.clone();
+        self.meter
+            .u64_observable_counter("chat.store.failures")
+            .with_description("Work that the database did not do, by cause.")
+            .with_callback(move |observer| {
+                let Some(context) = context.upgrade() else { return };
+                for (cause, count) in context.store.outages().counts() {
+                    observer.observe(count, &[KeyValue::new("cause", cause.name())]);
                 }
             })
             .build();

@@ -10,7 +10,7 @@ use rand::Rng;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, PushKind, RedisError, Value};
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::publisher::Publisher;
@@ -128,11 +128,14 @@ impl Subscriber {
     /// Subscribes to these rooms' channels, and only then checks their heads: what was published before is read
     /// from the store, what is published after is heard.
     async fn hear(&self, connection: &mut MultiplexedConnection, rooms: &[RoomId]) -> Result<(), Lost> {
+        let mut read = true;
         for some in rooms.chunks(BULK) {
             let channels: Vec<String> = some.iter().map(|room| self.channels.room(*room)).collect();
             connection.subscribe(channels.as_slice()).await?;
-            if let Err(e) = self.rooms.check_heads(some).await {
-                tracing::warn!(error = %e, "the rooms' heads cannot be read, the next head check will");
+            // Meanwhile no heartbeat goes out: a database that hangs must not make us deaf to Redis.
+            read = read && matches!(timeout(TIMEOUT, self.rooms.check_heads(some)).await, Ok(Ok(())));
+            if !read {
+                tracing::debug!("the rooms' heads cannot be read, the next head check will");
             }
         }
         Ok(())

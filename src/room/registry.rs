@@ -290,9 +290,9 @@ impl Rooms {
 
     /// Asks the store for the heads of these rooms and repairs what is behind.
     pub async fn check_heads(&self, rooms: &[RoomId]) -> Result<(), StoreError> {
-        let behind = self.compare_heads(rooms).await;
-        self.0.health.database(behind.as_ref().ok().copied());
-        self.0.metrics.heads_checked(behind?);
+        let behind = self.compare_heads(rooms).await?;
+        self.0.health.heads(behind);
+        self.0.metrics.heads_checked(behind);
         Ok(())
     }
 

@@ -60,7 +60,7 @@ async fn step(shared: &Arc<Shared>, room: &Arc<Room>) -> bool {
             }
         }
         Err(e) => {
-            tracing::warn!(room = %room.id, error = %e, "the store does not answer, the hole stays for now");
+            tracing::debug!(room = %room.id, error = %e, "the store does not answer, the hole stays for now");
             tokio::time::sleep(RETRY).await;
         }
     }

@@ -370,8 +370,11 @@ impl Session {
     /// Writes what is left and the close frame, and gives the client a moment to answer.
     async fn goodbye(self, last: Bytes) {
         let rest = self.wire.close(last);
-        let Self { seat, wire, .. } = self;
-        drop(seat);
+        let Self {
+            seat, wire, context, ..
+        } = self;
+        // The journal ends when nobody can send to it any more.
+        drop((seat, context));
         goodbye(&wire.stream, rest).await;
     }
 }

@@ -1,12 +1,12 @@
 //! People's accounts.
 
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, EntityTrait, QueryFilter, QuerySelect, SqlErr,
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, EntityTrait, QueryFilter, QuerySelect,
 };
 
 use tracing::instrument;
 
-use super::{Store, StoreError, entities::accounts, now_millis};
+use super::{Cause, Store, StoreError, entities::accounts, now_millis};
 use crate::ids::{User, UserId, Username};
 
 /// An account as login needs it.
@@ -33,30 +33,46 @@ impl Store {
             created_at: Set(now_millis()),
             ..Default::default()
         };
-        match row.insert(&self.db).await {
-            Ok(row) => Ok(User {
-                id: row.id,
-                username: row.username.into(),
-            }),
-            Err(e) => match e.sql_err() {
-                Some(SqlErr::UniqueConstraintViolation(_)) => Err(StoreError::Taken),
-                _ => Err(e.into()),
-            },
+        let mut stored = self.insert_account(row.clone()).await;
+        if let Err(e) = &stored
+            && e.cause() == Some(Cause::Behind)
+            && self.heal_account_ids().await
+        {
+            stored = self.insert_account(row).await;
         }
+        let row = stored?;
+        Ok(User {
+            id: row.id,
+            username: row.username.into(),
+        })
+    }
+
+    async fn insert_account(&self, row: accounts::ActiveModel) -> Result<accounts::Model, StoreError> {
+        self.run(async |line| {
+            let stored = row.insert(line).await.map_err(StoreError::from);
+            stored.map_err(|e| match e.is_taken() {
+                true => StoreError::Taken,
+                false => e,
+            })
+        })
+        .await
     }
 
     /// The account of that name, however it is spelled; without one, the account whose name looks like it.
     #[instrument(name = "SELECT accounts", skip_all, fields(otel.kind = "client", db.system.name = self.system(), db.operation.name = "SELECT", db.collection.name = "accounts"))]
     pub async fn find_account(&self, username: &Username) -> Result<Option<Account>, StoreError> {
-        let row = accounts::Entity::find()
-            .filter(
-                Condition::any()
-                    .add(accounts::Column::UsernameKey.eq(username.key()))
-                    .add(accounts::Column::Skeleton.eq(username.skeleton())),
-            )
-            // Two at most: both columns are unique.
-            .all(&self.db)
-            .await?
+        let found = self
+            .run(async |line| {
+                let found = accounts::Entity::find().filter(
+                    Condition::any()
+                        .add(accounts::Column::UsernameKey.eq(username.key()))
+                        .add(accounts::Column::Skeleton.eq(username.skeleton())),
+                );
+                // Two at most: both columns are unique.
+                Ok(found.all(line).await?)
+            })
+            .await?;
+        let row = found
             .into_iter()
             .min_by_key(|row| row.username_key != username.key());
         Ok(row.map(|row| Account {
@@ -71,11 +87,14 @@ impl Store {
     /// Whether the account still exists (its token may outlive it).
     #[instrument(name = "SELECT accounts", skip_all, fields(otel.kind = "client", db.system.name = self.system(), db.operation.name = "SELECT", db.collection.name = "accounts"))]
     pub async fn has_account(&self, id: UserId) -> Result<bool, StoreError> {
-        let found: Option<i64> = accounts::Entity::find_by_id(id)
-            .select_only()
-            .column(accounts::Column::Id)
-            .into_tuple()
-            .one(&self.db)
+        let found: Option<i64> = self
+            .run(async |line| {
+                let found = accounts::Entity::find_by_id(id)
+                    .select_only()
+                    .column(accounts::Column::Id)
+                    .into_tuple();
+                Ok(found.one(line).await?)
+            })
             .await?;
         Ok(found.is_some())
     }

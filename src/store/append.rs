@@ -4,12 +4,13 @@ use std::collections::HashMap;
 
 use sea_orm::sea_query::ArrayType;
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseBackend, EntityTrait, QueryFilter, SqlErr,
-    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseBackend, DatabaseConnection, EntityTrait,
+    QueryFilter, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
 };
 use uuid::Uuid;
 
-use super::{Store, StoreError, entities::messages};
+use super::line::Line;
+use super::{Backend, Cause, Store, StoreError, entities::messages};
 use crate::ids::{Nonce, RoomId, RoomName, Seq, User};
 
 /// A message to be stored.
@@ -75,136 +76,134 @@ impl Store {
     pub async fn append(&self, batch: &[Row]) -> Result<Vec<Appended>, StoreError> {
         let mut tries = 0;
         loop {
-            let result = match self.db.get_database_backend() {
-                DatabaseBackend::Postgres => self.append_postgres(batch).await,
-                _ => self.append_sqlite(batch).await,
+            let result = match &self.backend {
+                Backend::Postgres { .. } => self.run(async |line| append_postgres(line, batch).await).await,
+                Backend::Sqlite(db) => self.run(async |_| append_sqlite(db, batch).await).await,
             };
-            match result {
-                Err(StoreError::Database(e))
-                    if tries < NONCE_RACES
-                        && matches!(e.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))) =>
-                {
-                    tries += 1;
+            tries += 1;
+            match &result {
+                Err(e) if tries <= NONCE_RACES && e.is_taken() => {}
+                Err(e) if tries <= NONCE_RACES && e.cause() == Some(Cause::Behind) => {
+                    if !self.heal_heads(batch).await {
+                        return result;
+                    }
                 }
-                other => return other,
+                _ => return result,
             }
         }
     }
+}
 
-    async fn append_postgres(&self, batch: &[Row]) -> Result<Vec<Appended>, StoreError> {
-        let column = |kind, value: &dyn Fn(&Row) -> Value| {
-            Value::Array(kind, Some(Box::new(batch.iter().map(value).collect())))
+async fn append_postgres(line: &Line, batch: &[Row]) -> Result<Vec<Appended>, StoreError> {
+    let column = |kind, value: &dyn Fn(&Row) -> Value| {
+        Value::Array(kind, Some(Box::new(batch.iter().map(value).collect())))
+    };
+    let statement = Statement::from_sql_and_values(
+        DatabaseBackend::Postgres,
+        APPEND,
+        [
+            column(ArrayType::Uuid, &|row| row.room_id.0.into()),
+            column(ArrayType::String, &|row| row.room.as_str().into()),
+            column(ArrayType::Uuid, &|row| row.id.into()),
+            column(ArrayType::BigInt, &|row| row.sender.id.into()),
+            column(ArrayType::String, &|row| row.sender.username.as_ref().into()),
+            column(ArrayType::String, &|row| {
+                row.nonce.as_ref().map_or("", Nonce::as_str).into()
+            }),
+            column(ArrayType::String, &|row| row.text.as_str().into()),
+            column(ArrayType::BigInt, &|row| row.created_at.into()),
+        ],
+    );
+    let mut placed = vec![None; batch.len()];
+    for row in line.query_all_raw(statement).await? {
+        let n: i64 = row.try_get_by_index(0)?;
+        let seq: i64 = row.try_get_by_index(1)?;
+        let appended = Appended {
+            seq: seq as Seq,
+            id: row.try_get_by_index(2)?,
+            repeated: row.try_get_by_index(3)?,
         };
-        let statement = Statement::from_sql_and_values(
-            DatabaseBackend::Postgres,
-            APPEND,
-            [
-                column(ArrayType::Uuid, &|row| row.room_id.0.into()),
-                column(ArrayType::String, &|row| row.room.as_str().into()),
-                column(ArrayType::Uuid, &|row| row.id.into()),
-                column(ArrayType::BigInt, &|row| row.sender.id.into()),
-                column(ArrayType::String, &|row| row.sender.username.as_ref().into()),
-                column(ArrayType::String, &|row| {
-                    row.nonce.as_ref().map_or("", Nonce::as_str).into()
-                }),
-                column(ArrayType::String, &|row| row.text.as_str().into()),
-                column(ArrayType::BigInt, &|row| row.created_at.into()),
-            ],
-        );
-        let mut placed = vec![None; batch.len()];
-        for row in self.db.query_all_raw(statement).await? {
-            let n: i64 = row.try_get_by_index(0)?;
-            let seq: i64 = row.try_get_by_index(1)?;
-            let appended = Appended {
-                seq: seq as Seq,
-                id: row.try_get_by_index(2)?,
-                repeated: row.try_get_by_index(3)?,
-            };
-            if let Some(slot) = usize::try_from(n - 1)
-                .ok()
-                .and_then(|index| placed.get_mut(index))
-            {
-                *slot = Some(appended);
-            }
+        if let Some(slot) = usize::try_from(n - 1)
+            .ok()
+            .and_then(|index| placed.get_mut(index))
+        {
+            *slot = Some(appended);
         }
-        let complete: Option<Vec<_>> = placed.into_iter().collect();
-        Ok(
-            complete
-                .ok_or_else(|| sea_orm::DbErr::Custom("the append did not place every row".to_owned()))?,
-        )
     }
+    let complete: Option<Vec<_>> = placed.into_iter().collect();
+    Ok(complete.ok_or_else(|| sea_orm::DbErr::Custom("the append did not place every row".to_owned()))?)
+}
 
-    /// SQLite has one writer, this process: the same steps, one after the other, in a transaction.
-    async fn append_sqlite(&self, batch: &[Row]) -> Result<Vec<Appended>, StoreError> {
-        let tx = self.db.begin_with_options(write()).await?;
-        let mut known: HashMap<usize, Appended> = HashMap::new();
-        for (n, row) in batch.iter().enumerate() {
-            let Some(nonce) = &row.nonce else { continue };
-            let first = messages::Entity::find()
-                .filter(messages::Column::RoomId.eq(row.room_id.0))
-                .filter(messages::Column::SenderId.eq(row.sender.id))
-                .filter(messages::Column::Nonce.eq(nonce.as_str()))
-                .one(&tx)
-                .await?;
-            if let Some(first) = first {
-                known.insert(
-                    n,
-                    Appended {
-                        id: first.id,
-                        seq: first.seq as Seq,
-                        repeated: true,
-                    },
-                );
-            }
-        }
-        let mut heads: HashMap<RoomId, i64> = HashMap::new();
-        let mut placed = Vec::with_capacity(batch.len());
-        let mut rows = Vec::with_capacity(batch.len());
-        for (n, row) in batch.iter().enumerate() {
-            if let Some(appended) = known.get(&n) {
-                placed.push(*appended);
-                continue;
-            }
-            let seq = match heads.get(&row.room_id) {
-                Some(head) => head + 1,
-                None => head_in(&tx, row).await? + 1,
-            };
-            heads.insert(row.room_id, seq);
-            placed.push(Appended {
-                id: row.id,
-                seq: seq as Seq,
-                repeated: false,
-            });
-            rows.push(messages::ActiveModel {
-                room_id: Set(row.room_id.0),
-                seq: Set(seq),
-                id: Set(row.id),
-                sender_id: Set(row.sender.id),
-                sender_name: Set(row.sender.username.to_string()),
-                nonce: Set(row.nonce.as_ref().map(|nonce| nonce.as_str().to_owned())),
-                body: Set(row.text.clone()),
-                created_at: Set(row.created_at),
-            });
-        }
-        for (room, head) in &heads {
-            let sql = "UPDATE rooms SET last_seq = $1 WHERE id = $2";
-            let values = [(*head).into(), room.0.into()];
-            tx.execute_raw(Statement::from_sql_and_values(
-                DatabaseBackend::Sqlite,
-                sql,
-                values,
-            ))
+/// SQLite has one writer, this process: the same steps, one after the other, in a transaction.
+async fn append_sqlite(db: &DatabaseConnection, batch: &[Row]) -> Result<Vec<Appended>, StoreError> {
+    let tx = db.begin_with_options(write()).await?;
+    let mut known: HashMap<usize, Appended> = HashMap::new();
+    for (n, row) in batch.iter().enumerate() {
+        let Some(nonce) = &row.nonce else { continue };
+        let first = messages::Entity::find()
+            .filter(messages::Column::RoomId.eq(row.room_id.0))
+            .filter(messages::Column::SenderId.eq(row.sender.id))
+            .filter(messages::Column::Nonce.eq(nonce.as_str()))
+            .one(&tx)
             .await?;
+        if let Some(first) = first {
+            known.insert(
+                n,
+                Appended {
+                    id: first.id,
+                    seq: first.seq as Seq,
+                    repeated: true,
+                },
+            );
         }
-        // SQLite takes 32,766 parameters in a statement; a row has eight.
-        for chunk in rows.chunks(1000) {
-            messages::Entity::insert_many(chunk.iter().cloned())
-                .exec_without_returning(&tx)
-                .await?;
-        }
-        tx.commit().await?;
-        Ok(placed)
     }
+    let mut heads: HashMap<RoomId, i64> = HashMap::new();
+    let mut placed = Vec::with_capacity(batch.len());
+    let mut rows = Vec::with_capacity(batch.len());
+    for (n, row) in batch.iter().enumerate() {
+        if let Some(appended) = known.get(&n) {
+            placed.push(*appended);
+            continue;
+        }
+        let seq = match heads.get(&row.room_id) {
+            Some(head) => head + 1,
+            None => head_in(&tx, row).await? + 1,
+        };
+        heads.insert(row.room_id, seq);
+        placed.push(Appended {
+            id: row.id,
+            seq: seq as Seq,
+            repeated: false,
+        });
+        rows.push(messages::ActiveModel {
+            room_id: Set(row.room_id.0),
+            seq: Set(seq),
+            id: Set(row.id),
+            sender_id: Set(row.sender.id),
+            sender_name: Set(row.sender.username.to_string()),
+            nonce: Set(row.nonce.as_ref().map(|nonce| nonce.as_str().to_owned())),
+            body: Set(row.text.clone()),
+            created_at: Set(row.created_at),
+        });
+    }
+    for (room, head) in &heads {
+        let sql = "UPDATE rooms SET last_seq = $1 WHERE id = $2";
+        let values = [(*head).into(), room.0.into()];
+        tx.execute_raw(Statement::from_sql_and_values(
+            DatabaseBackend::Sqlite,
+            sql,
+            values,
+        ))
+        .await?;
+    }
+    // SQLite takes 32,766 parameters in a statement; a row has eight.
+    for chunk in rows.chunks(1000) {
+        messages::Entity::insert_many(chunk.iter().cloned())
+            .exec_without_returning(&tx)
+            .await?;
+    }
+    tx.commit().await?;
+    Ok(placed)
 }
 
 /// A transaction of SQLite that will write takes the lock for it at its start, and waits there while another process

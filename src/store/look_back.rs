@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use sea_orm::sea_query::ArrayType;
 use sea_orm::{
-    AccessMode, ColumnTrait, ConnectionTrait, DatabaseBackend, DatabaseTransaction, EntityTrait,
-    IsolationLevel, QueryFilter, QueryResult, QuerySelect, Statement, TransactionTrait, Value,
+    ColumnTrait, ConnectionTrait, DatabaseBackend, EntityTrait, QueryFilter, QueryResult, QuerySelect,
+    Statement, Value,
 };
 use tracing::instrument;
 use uuid::Uuid;
 
-use super::{Store, StoreError, entities::messages, entities::rooms};
+use super::{Backend, Store, StoreError, entities::messages, entities::rooms};
 use crate::ids::{Point, RoomId, Seq};
 
 /// A room's head, 0 without a message, and which message stands at the place that was asked for.
@@ -48,7 +48,7 @@ impl Store {
     /// The heads of these rooms, in their order, in one query. Without a span: it is asked all the time, for nobody in
     /// particular.
     pub async fn heads(&self, rooms: &[(RoomId, Option<Point>)]) -> Result<Vec<Head>, StoreError> {
-        if self.db.get_database_backend() != DatabaseBackend::Postgres {
+        if matches!(self.backend, Backend::Sqlite(_)) {
             return self.heads_alone(rooms).await;
         }
         let column = |kind, values: Vec<Value>| Value::Array(kind, Some(Box::new(values)));
@@ -71,17 +71,21 @@ impl Store {
                 found: row.try_get_by_index(1)?,
             })
         };
-        self.db.query_all_raw(statement).await?.iter().map(head).collect()
+        self.run(async |line| line.query_all_raw(statement).await?.iter().map(head).collect())
+            .await
     }
 
     /// SQLite's file is not changed for another one below the process that has it open: nobody doubts its messages.
     async fn heads_alone(&self, rooms: &[(RoomId, Option<Point>)]) -> Result<Vec<Head>, StoreError> {
-        let rows: Vec<(Uuid, i64)> = rooms::Entity::find()
-            .select_only()
-            .columns([rooms::Column::Id, rooms::Column::LastSeq])
-            .filter(rooms::Column::Id.is_in(rooms.iter().map(|(room, _)| room.0)))
-            .into_tuple()
-            .all(&self.db)
+        let rows: Vec<(Uuid, i64)> = self
+            .run(async |line| {
+                let found = rooms::Entity::find()
+                    .select_only()
+                    .columns([rooms::Column::Id, rooms::Column::LastSeq])
+                    .filter(rooms::Column::Id.is_in(rooms.iter().map(|(room, _)| room.0)))
+                    .into_tuple();
+                Ok(found.all(line).await?)
+            })
             .await?;
         let rows: HashMap<Uuid, i64> = rows.into_iter().collect();
         let head = |(room, _): &(RoomId, Option<Point>)| Head {
@@ -91,47 +95,37 @@ impl Store {
         Ok(rooms.iter().map(head).collect())
     }
 
-    /// Which of these messages are there.
+    /// Which of these messages are there, at one moment, as a server says that may follow another one.
     pub async fn look_back(&self, room: RoomId, points: &[Point]) -> Result<Stored, StoreError> {
-        let tx = self.snapshot().await?;
-        let follows = match tx.get_database_backend() {
-            DatabaseBackend::Postgres => {
-                let ask = Statement::from_string(DatabaseBackend::Postgres, "SELECT pg_is_in_recovery()");
-                let answer = tx.query_one_raw(ask).await?;
-                answer.map_or(Ok(true), |row| row.try_get_by_index(0))?
-            }
-            _ => false,
-        };
-        let head: Option<i64> = rooms::Entity::find_by_id(room.0)
-            .select_only()
-            .column(rooms::Column::LastSeq)
-            .into_tuple()
-            .one(&tx)
-            .await?;
-        let ids: Vec<(i64, Uuid)> = messages::Entity::find()
-            .select_only()
-            .columns([messages::Column::Seq, messages::Column::Id])
-            .filter(messages::Column::RoomId.eq(room.0))
-            .filter(messages::Column::Seq.is_in(points.iter().map(|point| point.seq as i64)))
-            .into_tuple()
-            .all(&tx)
-            .await?;
-        tx.commit().await?;
-        Ok(Stored {
-            head: head.unwrap_or(0) as Seq,
-            ids: ids.into_iter().map(|(seq, id)| (seq as Seq, id)).collect(),
-            follows,
+        self.snapshot(async |line| {
+            let follows = match line.get_database_backend() {
+                DatabaseBackend::Postgres => {
+                    let ask = Statement::from_string(DatabaseBackend::Postgres, "SELECT pg_is_in_recovery()");
+                    let answer = line.query_one_raw(ask).await?;
+                    answer.map_or(Ok(true), |row| row.try_get_by_index(0))?
+                }
+                _ => false,
+            };
+            let head: Option<i64> = rooms::Entity::find_by_id(room.0)
+                .select_only()
+                .column(rooms::Column::LastSeq)
+                .into_tuple()
+                .one(line)
+                .await?;
+            let ids: Vec<(i64, Uuid)> = messages::Entity::find()
+                .select_only()
+                .columns([messages::Column::Seq, messages::Column::Id])
+                .filter(messages::Column::RoomId.eq(room.0))
+                .filter(messages::Column::Seq.is_in(points.iter().map(|point| point.seq as i64)))
+                .into_tuple()
+                .all(line)
+                .await?;
+            Ok(Stored {
+                head: head.unwrap_or(0) as Seq,
+                ids: ids.into_iter().map(|(seq, id)| (seq as Seq, id)).collect(),
+                follows,
+            })
         })
-    }
-
-    /// A transaction that sees one moment, and that a server takes which follows another.
-    async fn snapshot(&self) -> Result<DatabaseTransaction, StoreError> {
-        Ok(match self.db.get_database_backend() {
-            DatabaseBackend::Postgres => {
-                let (level, mode) = (IsolationLevel::RepeatableRead, AccessMode::ReadOnly);
-                self.db.begin_with_config(Some(level), Some(mode)).await?
-            }
-            _ => self.db.begin().await?,
-        })
+        .await
     }
 }

@@ -47,8 +47,8 @@ impl Store {
             Some(_) => query.order_by_asc(messages::Column::Seq),
             None => query.order_by_desc(messages::Column::Seq),
         };
-        let mut rows: Vec<Message> = query
-            .all(&self.db)
+        let mut rows: Vec<Message> = self
+            .run(async |line| Ok(query.all(line).await?))
             .await?
             .into_iter()
             .map(|row| row.into_message(room))
@@ -62,8 +62,11 @@ impl Store {
     /// The message at that place.
     #[instrument(name = "SELECT messages", skip_all, fields(otel.kind = "client", db.system.name = self.system(), db.operation.name = "SELECT", db.collection.name = "messages"))]
     pub async fn message_at(&self, room: &RoomName, seq: Seq) -> Result<Option<Message>, StoreError> {
-        let row = messages::Entity::find_by_id((room.id().0, seq as i64))
-            .one(&self.db)
+        let row = self
+            .run(async |line| {
+                let found = messages::Entity::find_by_id((room.id().0, seq as i64));
+                Ok(found.one(line).await?)
+            })
             .await?;
         Ok(row.map(|row| row.into_message(room)))
     }

@@ -3,12 +3,9 @@
 use std::time::Duration;
 
 use migrations::{Migrator, MigratorTrait};
-use sea_orm::{
-    ConnectionTrait, Database, DatabaseBackend, DatabaseConnection, DbErr, Statement, TransactionTrait,
-};
+use sea_orm::{ConnectionTrait, DatabaseBackend, DatabaseConnection, DbErr, Statement, TransactionTrait};
 
-use super::connect::options;
-use super::skeletons;
+use super::{Server, StoreError};
 
 /// Any number, the same in every replica: who holds this Postgres advisory lock migrates.
 const LOCK: i64 = 0x6368_6174_6777;
@@ -24,6 +21,8 @@ pub enum SchemaError {
     #[error("the database lacks the migrations {0}: run `chat-gateway migrate` first")]
     Older(String),
     #[error("the database cannot be read: {0}")]
+    Store(#[from] StoreError),
+    #[error("the database cannot be read: {0}")]
     Database(#[from] DbErr),
 }
 
@@ -35,27 +34,31 @@ pub enum MigrateError {
     #[error("a table was in use for {} s, by a dump or an open transaction; nothing was changed, try again", TABLE.as_secs())]
     InUse,
     #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
     Database(#[from] DbErr),
 }
 
 /// Runs the migrations; of several that are called at once, one does and the others wait. All of them are one
 /// transaction, and so is the lock: it ends with it, even where a pooler gives each transaction another connection,
 /// or the process is killed.
-pub async fn migrate(url: &str) -> Result<(), MigrateError> {
-    let mut options = options(url, 1);
-    options.statement_timeout(Duration::ZERO);
-    let db = Database::connect(options).await?;
-    let mut result = migrate_in_turn(&db).await;
-    if result.is_ok() {
-        // Not in that transaction, which keeps everybody off the table.
-        result = skeletons::fill(&db).await.map_err(MigrateError::from);
-    }
+pub async fn migrate(server: &Server) -> Result<(), MigrateError> {
+    let db = server.unlimited().await?;
+    let result = migrate_in_turn(&db).await;
     db.close().await?;
-    result
+    result?;
+    // Not in that transaction, which keeps everybody off the table.
+    let store = server.store(1).await?;
+    store.fill_skeletons().await?;
+    store.close().await;
+    Ok(())
 }
 
 async fn migrate_in_turn(db: &DatabaseConnection) -> Result<(), MigrateError> {
     let tx = db.begin().await?;
+    // A pooler's connection may have statements of those who had it before, with the names that ours will have.
+    tx.execute_unprepared("DEALLOCATE ALL; SET LOCAL statement_timeout = 0")
+        .await?;
     let wait_at_most = |limit: Duration| {
         let sql = format!("SET LOCAL lock_timeout = {}", limit.as_millis());
         Statement::from_string(DatabaseBackend::Postgres, sql)
@@ -81,7 +84,7 @@ fn lock_error(e: DbErr, known: MigrateError) -> MigrateError {
 }
 
 /// The names of the migrations of this binary that the database has not seen.
-pub(super) async fn missing(db: &DatabaseConnection) -> Result<Vec<String>, DbErr> {
+pub(super) async fn missing(db: &impl ConnectionTrait) -> Result<Vec<String>, DbErr> {
     let applied = applied(db).await?;
     Ok(Migrator::migrations()
         .iter()
@@ -91,7 +94,7 @@ pub(super) async fn missing(db: &DatabaseConnection) -> Result<Vec<String>, DbEr
 }
 
 /// The names of the migrations that the database has; none if it was never migrated.
-async fn applied(db: &DatabaseConnection) -> Result<Vec<String>, DbErr> {
+async fn applied(db: &impl ConnectionTrait) -> Result<Vec<String>, DbErr> {
     let exists = Statement::from_string(
         DatabaseBackend::Postgres,
         "SELECT to_regclass('seaql_migrations') IS NOT NULL",

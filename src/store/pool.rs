@@ -1,11 +1,30 @@
-//! The pool of connections, as operators see it.
+//! The connections to Postgres: at most so many, each wait bounded, none used again after it failed.
+//!
+//! sqlx' own pool asks a connection that comes back whether it is well, and waits for the answer as long as it takes:
+//! a server that froze takes places for ever. It also tries a refused port until its time is up, and then says "timed
+//! out" instead of what was wrong. Here a connection that was in use when something went wrong is dropped, with all
+//! that are idle: they lead to the same server.
 
-use std::time::{Duration, Instant};
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::time::Duration;
 
-use sea_orm::DatabaseBackend;
-use sqlx::{Database, Pool};
+use parking_lot::Mutex;
+use sqlx::ConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::Store;
+use super::{Cause, StoreError};
+
+/// How long a query waits for a connection, with making one.
+pub(super) const ACQUIRE: Duration = Duration::from_secs(3);
+/// How old a connection gets: servers' memory of one grows.
+const OLD: Duration = Duration::from_secs(30 * 60);
+/// How long one is kept that nobody needs.
+const IDLE: Duration = Duration::from_secs(10 * 60);
+/// How long saying goodbye may take, for all of them.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// How many connections there are.
 #[derive(Debug, Clone, Copy)]
@@ -16,31 +35,130 @@ pub struct Connections {
     pub most: u32,
 }
 
-impl Store {
-    pub fn connections(&self) -> Connections {
-        match self.db.get_database_backend() {
-            DatabaseBackend::Postgres => count(self.db.get_postgres_connection_pool()),
-            _ => count(self.db.get_sqlite_connection_pool()),
-        }
-    }
+/// Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Pool(Arc<Shared>);
 
-    /// How long a query would wait for a connection just now. A wait that ends without one counts too: the queries
-    /// themselves say what was wrong.
-    pub async fn wait_for_connection(&self) -> Duration {
-        let begun = Instant::now();
-        match self.db.get_database_backend() {
-            DatabaseBackend::Postgres => drop(self.db.get_postgres_connection_pool().acquire().await),
-            _ => drop(self.db.get_sqlite_connection_pool().acquire().await),
-        }
-        begun.elapsed()
+#[derive(Debug)]
+struct Shared {
+    options: PgConnectOptions,
+    most: u32,
+    places: Arc<Semaphore>,
+    idle: Mutex<Vec<Idle>>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: PgConnection,
+    made: Instant,
+    since: Instant,
+}
+
+/// A connection in use. Dropped, it is closed, unless it was given [`back`](Self::back).
+#[derive(Debug)]
+pub(super) struct Lease {
+    connection: PgConnection,
+    made: Instant,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Deref for Lease {
+    type Target = PgConnection;
+    fn deref(&self) -> &PgConnection {
+        &self.connection
     }
 }
 
-fn count<D: Database>(pool: &Pool<D>) -> Connections {
-    let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
-    Connections {
-        idle,
-        used: pool.size().saturating_sub(idle),
-        most: pool.options().get_max_connections(),
+impl DerefMut for Lease {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+}
+
+impl Pool {
+    pub fn new(options: PgConnectOptions, most: u32) -> Self {
+        Self(Arc::new(Shared {
+            options,
+            most,
+            places: Arc::new(Semaphore::new(most as usize)),
+            idle: Mutex::default(),
+        }))
+    }
+
+    pub async fn acquire(&self) -> Result<Lease, StoreError> {
+        let deadline = Instant::now() + ACQUIRE;
+        let place = match timeout_at(deadline, self.0.places.clone().acquire_owned()).await {
+            Ok(Ok(place)) => place,
+            Ok(Err(_)) => return Err(StoreError::unavailable(Cause::Closed)),
+            Err(_) => return Err(StoreError::unavailable(Cause::Busy)),
+        };
+        if let Some(Idle { connection, made, .. }) = self.pop() {
+            return Ok(Lease {
+                connection,
+                made,
+                _place: place,
+            });
+        }
+        let connection = match timeout_at(deadline, self.0.options.connect()).await {
+            Ok(connection) => connection?,
+            Err(_) => return Err(StoreError::unavailable(Cause::TimedOut)),
+        };
+        Ok(Lease {
+            connection,
+            made: Instant::now(),
+            _place: place,
+        })
+    }
+
+    fn pop(&self) -> Option<Idle> {
+        let mut idle = self.0.idle.lock();
+        // The newest are at the end, and taken first: those at the beginning are those that nobody needs.
+        let stale = idle.iter().take_while(|one| one.since.elapsed() > IDLE).count();
+        idle.drain(..stale);
+        idle.pop()
+    }
+
+    /// For a connection that has answered everything.
+    pub fn back(&self, lease: Lease) {
+        let Lease {
+            connection,
+            made,
+            _place: place,
+        } = lease;
+        if made.elapsed() < OLD && !self.0.places.is_closed() {
+            self.0.idle.lock().push(Idle {
+                connection,
+                made,
+                since: Instant::now(),
+            });
+        }
+        drop(place);
+    }
+
+    /// Those that are idle now are not used again: one that led to the same server has failed.
+    pub fn forget_idle(&self) {
+        self.0.idle.lock().clear();
+    }
+
+    pub fn connections(&self) -> Connections {
+        let idle = u32::try_from(self.0.idle.lock().len()).unwrap_or(u32::MAX);
+        let free = u32::try_from(self.0.places.available_permits()).unwrap_or(u32::MAX);
+        Connections {
+            idle,
+            used: self.0.most.saturating_sub(free),
+            most: self.0.most,
+        }
+    }
+
+    /// Nobody gets a connection any more, and those that are idle say goodbye.
+    pub async fn close(&self) {
+        self.0.places.close();
+        let idle = std::mem::take(&mut *self.0.idle.lock());
+        let goodbyes = async {
+            for one in idle {
+                let _ = sqlx::Connection::close(one.connection).await;
+            }
+        };
+        let _ = timeout(GOODBYE, goodbyes).await;
     }
 }

@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, SqlErr,
+    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
     sea_query::{CaseStatement, Expr},
 };
 
 use super::entities::accounts::{Column, Entity};
+use super::{Store, StoreError};
 use crate::ids::Username;
 
 /// Accounts that are filled in with one statement.
@@ -15,19 +16,17 @@ const AT_A_TIME: u64 = 500;
 /// How often a batch is begun again because a sign-up, or another replica, was faster.
 const ATTEMPTS: usize = 5;
 
-/// Fills in all that is missing. Several at once are safe.
-pub async fn fill(db: &impl ConnectionTrait) -> Result<(), DbErr> {
-    let mut lost = 0;
-    loop {
-        match fill_some(db).await {
-            Ok(0) => return Ok(()),
-            Ok(_) => lost = 0,
-            Err(e)
-                if lost < ATTEMPTS && matches!(e.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))) =>
-            {
-                lost += 1;
+impl Store {
+    /// Fills in all that is missing. Several at once are safe.
+    pub(super) async fn fill_skeletons(&self) -> Result<(), StoreError> {
+        let mut lost = 0;
+        loop {
+            match self.run(async |line| Ok(fill_some(line).await?)).await {
+                Ok(0) => return Ok(()),
+                Ok(_) => lost = 0,
+                Err(e) if lost < ATTEMPTS && e.is_taken() => lost += 1,
+                Err(e) => return Err(e),
             }
-            Err(e) => return Err(e),
         }
     }
 }
