@@ -158,12 +158,18 @@ impl App {
             catch_up: Semaphore::new(CATCH_UPS),
         });
         let (workers_at_a_time, waiting) = (settings.password_workers(), settings.password_queue.into());
-        let hasher = Hasher::new(workers_at_a_time, waiting, context.metrics.clone())?;
+        let hasher = Hasher::new(
+            workers_at_a_time,
+            waiting,
+            context.memory.passwords.clone(),
+            context.metrics.clone(),
+        )?;
         let limits = Arc::new(Limits::new(settings.limits(), shared_counts, &context.metrics));
         // The limits' books are as long as there are people who are busy (I7).
-        let books = limits.clone();
+        let (books, pieces) = (limits.clone(), hasher.clone());
         workers.spawn(repeat(FORGET, stop_workers.clone(), move || {
             books.forget_the_quiet();
+            pieces.forget_the_idle();
         }));
         let app = http::routes(Gateway {
             context: context.clone(),

@@ -48,6 +48,7 @@ mod contract {
     pub mod names;
     pub mod outage;
     pub mod pace;
+    pub mod passwords;
     pub mod position;
     pub mod publish;
     pub mod raw;

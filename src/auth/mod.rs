@@ -1,7 +1,9 @@
 //! Who somebody is: passwords (argon2id) and tokens (JWT).
 
+mod blocks;
 mod password;
 mod token;
+mod turns;
 
-pub use password::{HashError, Hasher};
+pub use password::{Asker, HashError, Hasher};
 pub use token::{BadToken, Identity, SigningKey, Tokens};

@@ -11,7 +11,9 @@ use super::caller::Caller;
 use super::error::{ApiError, Envelope};
 use super::payload::Strict;
 use super::{ClientAddress, Gateway};
+use crate::auth::Asker;
 use crate::ids::{self, Username};
+use crate::limits::network;
 use crate::protocol::ErrorType;
 use crate::store::{Account, StoreError};
 
@@ -58,6 +60,14 @@ pub enum Created {
     User(Json<Envelope<User>>),
 }
 
+/// Whose turn a hash is.
+fn asker<'a>(address: &ClientAddress, username: &'a Username) -> Asker<'a> {
+    Asker {
+        address: network(address.0),
+        account: username.key(),
+    }
+}
+
 #[derive(Debug)]
 pub struct Accounts;
 
@@ -88,7 +98,7 @@ impl Accounts {
         if store.find_account(&username).await?.is_some() {
             return Err(taken());
         }
-        let hash = gateway.hasher.hash(secret).await?;
+        let hash = gateway.hasher.hash(asker(address.0, &username), secret).await?;
         match store.create_account(&username, hash).await {
             Ok(user) => Ok(Created::User(Json(Envelope::of((&user).into())))),
             Err(StoreError::Taken) => Err(taken()),
@@ -124,7 +134,10 @@ impl Accounts {
         let (user, hash) = account
             .map(|Account { user, password_hash }| (user, password_hash))
             .unzip();
-        let matches = gateway.hasher.verify(secret, hash).await?;
+        let matches = gateway
+            .hasher
+            .verify(asker(address.0, &username), secret, hash)
+            .await?;
         let user = user.filter(|_| matches).ok_or_else(mismatch)?;
         let token = gateway.tokens.issue(&user).map_err(|e| ApiError::internal(&e))?;
         Ok(Json(Envelope::of(Login {
