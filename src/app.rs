@@ -177,8 +177,9 @@ impl App {
             hasher: hasher.clone(),
             limits: limits.clone(),
             clients: clients.clone(),
-            allowed_origins: trimmed(&settings.allowed_origins),
-            trusted_proxies: settings.trusted_proxies.clone(),
+            allowed_origins: settings.allowed_origins.iter().flatten().cloned().collect(),
+            allowed_hosts: settings.allowed_hosts.iter().flatten().cloned().collect(),
+            trusted_proxies: settings.trusted_proxies.iter().flatten().copied().collect(),
             hide_unknown_users: settings.hide_unknown_users,
             password_min_bytes: settings.password_min_bytes as usize,
         });
@@ -322,14 +323,6 @@ impl Base {
             }
         }
     }
-}
-
-/// The items of a list, without the white space and the gaps that people leave in one.
-fn trimmed(list: &[String]) -> Vec<String> {
-    list.iter()
-        .map(|item| item.trim().to_owned())
-        .filter(|item| !item.is_empty())
-        .collect()
 }
 
 /// Finds what was published while nobody was listening (I5).

@@ -1,12 +1,14 @@
 //! Every setting: flag, environment variable, default, unit. Secrets never print.
 
-use std::net::{IpAddr, SocketAddr};
+mod lists;
+
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
-use crate::auth::SigningKey;
+use crate::auth::{BadKey, SigningKey};
 use crate::room::WarmLimits;
 use crate::store::Server;
 use crate::{limits, memory};
@@ -120,11 +122,14 @@ pub struct Settings {
     #[arg(long, env, default_value_t = 10_000, value_name = "COUNT")]
     pub resume_limit: u64,
     /// Origins beside the host's own whose pages may connect, as https://example.org, separated by commas.
-    #[arg(long, env, value_delimiter = ',', value_name = "ORIGINS")]
-    pub allowed_origins: Vec<String>,
-    /// Addresses or networks whose X-Forwarded-For is believed, separated by commas.
-    #[arg(long, env, value_delimiter = ',', value_parser = parse_network, value_name = "NETWORKS")]
-    pub trusted_proxies: Vec<IpNet>,
+    #[arg(long, env, value_delimiter = ',', value_parser = lists::origin, value_name = "ORIGINS")]
+    pub allowed_origins: Vec<Option<String>>,
+    /// Names of this server, as chat.example or *.example, separated by commas; requests for others are refused. None: any name.
+    #[arg(long, env, value_delimiter = ',', value_parser = lists::host, value_name = "HOSTS")]
+    pub allowed_hosts: Vec<Option<String>>,
+    /// Addresses or networks of proxies whose X-Forwarded-For and -Host, or Forwarded, are believed, separated by commas.
+    #[arg(long, env, value_delimiter = ',', value_parser = lists::network, value_name = "NETWORKS")]
+    pub trusted_proxies: Vec<Option<IpNet>>,
     /// How log lines look.
     #[arg(long, env, value_enum, default_value_t = LogFormat::Pretty)]
     pub log_format: LogFormat,
@@ -178,14 +183,6 @@ pub struct Settings {
     pub limit_sessions_per_user: u32,
 }
 
-fn parse_network(text: &str) -> Result<IpNet, String> {
-    let text = text.trim();
-    text.parse::<IpAddr>()
-        .map(IpNet::from)
-        .or_else(|_| text.parse::<IpNet>())
-        .map_err(|_| "expected an address or a network, as 10.0.0.1 or 10.0.0.0/8".to_owned())
-}
-
 fn parse_memory(text: &str) -> Result<u64, String> {
     match text.trim().parse() {
         Ok(bytes) if bytes == 0 || bytes >= memory::LEAST => Ok(bytes),
@@ -218,8 +215,8 @@ pub enum ConfigError {
     NoDatabase,
     #[error("set JWT_SECRET: replicas of a cluster sign tokens with the same key, of 32 bytes or more")]
     NoSecret,
-    #[error("JWT_SECRET has {0} bytes, set one of 32 or more")]
-    ShortSecret(usize),
+    #[error("JWT_SECRET {0}")]
+    BadSecret(BadKey),
     #[error(
         "DATABASE_URL has to be postgres://user:password@host/database; in the password write # / ? @ : % as %23 %2F %3F %40 %3A %25"
     )]
@@ -245,10 +242,7 @@ impl Settings {
         }
         let set = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
         let key = match set(&self.jwt_secret) {
-            Some(secret) => {
-                let length = secret.len();
-                Some(SigningKey::new(secret.into_bytes()).ok_or(ConfigError::ShortSecret(length))?)
-            }
+            Some(secret) => Some(SigningKey::new(secret.into_bytes()).map_err(ConfigError::BadSecret)?),
             None => None,
         };
         match (set(&self.database_url), set(&self.redis_url)) {
@@ -342,7 +336,7 @@ mod tests {
         assert_eq!(backend(&[db, redis]).unwrap_err(), ConfigError::NoSecret);
         assert_eq!(
             backend(&[db, redis, "--jwt-secret=short"]).unwrap_err(),
-            ConfigError::ShortSecret(5)
+            ConfigError::BadSecret(BadKey::Short(5))
         );
         let key = "--jwt-secret=0123456789abcdef0123456789abcdef";
         assert!(matches!(

@@ -79,5 +79,5 @@ pub fn signing_key(folder: &Path) -> io::Result<SigningKey> {
         Err(e) => return Err(e),
     }
     SigningKey::new(bytes)
-        .ok_or_else(|| io::Error::other("signing.key is too short; delete it to have a new one made"))
+        .map_err(|e| io::Error::other(format!("signing.key {e}; delete it to have a new one made")))
 }

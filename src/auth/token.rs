@@ -1,5 +1,6 @@
 //! JWTs, signed with HS256: every replica that has the key can check one without asking anybody.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,6 +10,9 @@ use uuid::Uuid;
 
 use crate::ids::{User, UserId};
 
+/// The longest life of a token: what TOKEN_TTL_SECONDS may be, and a day for clocks that differ.
+const LONGEST_LIFE: u64 = 315_360_000 + 86_400;
+
 /// `iss` of every token.
 const ISSUER: &str = "chat-gateway";
 
@@ -17,6 +21,15 @@ const ISSUER: &str = "chat-gateway";
 #[error("the token is invalid or has expired")]
 pub struct BadToken;
 
+/// Why a key does not sign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadKey {
+    #[error("has {0} bytes, set one of 32 or more")]
+    Short(usize),
+    #[error("is the same few characters again and again, set a random one: openssl rand -hex 32")]
+    Plain,
+}
+
 /// The key that signs tokens. Never printed.
 #[derive(Clone)]
 pub struct SigningKey(Vec<u8>);
@@ -24,10 +37,20 @@ pub struct SigningKey(Vec<u8>);
 impl SigningKey {
     /// The shortest key in bytes: as long as the hash of HS256 (RFC 7518 §3.2).
     pub const MIN_BYTES: usize = 32;
+    /// The fewest different bytes, white space aside: a random key has more, in hexadecimal too.
+    const MIN_DIFFERENT: usize = 4;
 
-    /// `None`: the key is too short.
-    pub fn new(bytes: Vec<u8>) -> Option<Self> {
-        (bytes.len() >= Self::MIN_BYTES).then_some(Self(bytes))
+    pub fn new(bytes: Vec<u8>) -> Result<Self, BadKey> {
+        let different = bytes
+            .iter()
+            .filter(|byte| !byte.is_ascii_whitespace())
+            .collect::<HashSet<_>>()
+            .len();
+        match bytes.len() {
+            short if short < Self::MIN_BYTES => Err(BadKey::Short(short)),
+            _ if different < Self::MIN_DIFFERENT => Err(BadKey::Plain),
+            _ => Ok(Self(bytes)),
+        }
     }
 }
 
@@ -115,12 +138,17 @@ impl Tokens {
                 BadToken
             })?;
         let id: UserId = data.claims.sub.parse().map_err(|_| BadToken)?;
+        // Dead at its second (RFC 7519 §4.1.4), and nobody's if it lives longer than any of ours.
+        let (now, expires) = (since_epoch().as_secs(), data.claims.exp);
+        if expires <= now || expires - now > LONGEST_LIFE {
+            return Err(BadToken);
+        }
         Ok(Identity {
             user: User {
                 id,
                 username: data.claims.username.into(),
             },
-            expires: data.claims.exp,
+            expires,
         })
     }
 }
@@ -135,7 +163,7 @@ mod tests {
 
     fn tokens(key: u8, lifetime: u64) -> Tokens {
         Tokens::new(
-            &SigningKey::new(vec![key; 32]).unwrap(),
+            &SigningKey::new((key..key + 32).collect()).unwrap(),
             Duration::from_secs(lifetime),
         )
     }
@@ -160,7 +188,45 @@ mod tests {
 
     #[test]
     fn a_short_key_is_no_key() {
-        assert!(SigningKey::new(vec![0; 31]).is_none());
-        assert!(!format!("{:?}", SigningKey::new(vec![65; 32])).contains("65"));
+        assert_eq!(SigningKey::new((0..31).collect()).unwrap_err(), BadKey::Short(31));
+        assert!(!format!("{:?}", SigningKey::new((65..97).collect())).contains("65"));
+    }
+
+    #[test]
+    fn a_key_that_anybody_would_guess_is_no_key() {
+        for key in [
+            " ".repeat(32),
+            "x".repeat(40),
+            "\t\n ".repeat(20),
+            "ab ".repeat(12),
+            "0".repeat(32),
+        ] {
+            assert_eq!(SigningKey::new(key.into_bytes()).unwrap_err(), BadKey::Plain);
+        }
+        assert!(SigningKey::new(b"0123456789abcdef0123456789abcdef".to_vec()).is_ok());
+    }
+
+    #[test]
+    fn a_token_is_dead_at_its_second() {
+        let (now, tokens) = (since_epoch().as_secs(), tokens(1, 60));
+        let with = |exp: serde_json::Value| {
+            let claims = serde_json::json!({
+                "sub": "7", "username": "ann", "iat": 0, "exp": exp, "iss": ISSUER, "jti": "x",
+            });
+            let token =
+                jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &tokens.0.encoding).unwrap();
+            tokens.check(&token).is_ok()
+        };
+        assert!(with((now + 60).into()));
+        for dead in [
+            now.into(),
+            0.into(),
+            u64::MAX.into(),
+            (now + LONGEST_LIFE + 60).into(),
+            1e300.into(),
+            (-1).into(),
+        ] {
+            assert!(!with(dead));
+        }
     }
 }

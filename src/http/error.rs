@@ -1,6 +1,6 @@
 //! The envelope of every answer, and the one place where errors become answers.
 
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use poem::error::{MethodNotAllowedError, NotFoundError, ResponseError};
 use poem::{IntoResponse, Response};
 use poem_openapi::error::{
@@ -29,8 +29,8 @@ pub struct ApiError {
     pub message: String,
     /// Seconds.
     pub retry_after: Option<u64>,
-    /// The methods that the route has, for 405.
-    allow: Option<&'static str>,
+    /// What else the answer says in its headers.
+    header: Option<(HeaderName, &'static str)>,
 }
 
 impl ApiError {
@@ -40,7 +40,15 @@ impl ApiError {
             kind,
             message: message.into(),
             retry_after,
-            allow: None,
+            header: None,
+        }
+    }
+
+    /// Says this in a header, too.
+    pub fn with(self, name: HeaderName, value: &'static str) -> Self {
+        Self {
+            header: Some((name, value)),
+            ..self
         }
     }
 
@@ -68,10 +76,7 @@ impl ApiError {
                 ErrorType::MethodNotAllowed,
                 format!("this path has the methods {allow}"),
             );
-            return Self {
-                allow: Some(allow),
-                ..refused
-            };
+            return refused.with(header::ALLOW, allow);
         }
         if error.is::<AuthorizationError>() {
             return Self::new(
@@ -110,8 +115,8 @@ impl ResponseError for ApiError {
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
-        if let Some(allow) = self.allow {
-            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        if let Some((name, value)) = &self.header {
+            headers.insert(name, HeaderValue::from_static(value));
         }
         if self.kind == ErrorType::InvalidAuthToken {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -3,9 +3,12 @@
 mod accounts;
 mod caller;
 mod error;
+mod forwarded;
+mod lingering;
 mod listen;
 mod messages;
 mod ops;
+mod origin;
 mod patience;
 mod payload;
 mod trace;
@@ -43,6 +46,7 @@ pub struct Gateway {
     pub limits: Arc<Limits>,
     pub clients: TaskTracker,
     pub allowed_origins: Vec<String>,
+    pub allowed_hosts: Vec<String>,
     pub trusted_proxies: Vec<IpNet>,
     pub hide_unknown_users: bool,
     pub password_min_bytes: usize,
@@ -95,7 +99,7 @@ async fn answer(
     let peer = request
         .data::<Connection>()
         .map_or(IpAddr::from([0, 0, 0, 0]), |connection| connection.peer.ip());
-    let address = gateway.address(&request, peer);
+    let address = forwarded::client_address(peer, request.headers(), &gateway.trusted_proxies);
     request.set_data(ClientAddress(address));
     let origin = request
         .headers()
@@ -103,16 +107,15 @@ async fn answer(
         .filter(|origin| gateway.allows(origin))
         .cloned();
     let asked = Asked::begin(&request, address, gateway.context.metrics.clone());
-    let result = match gateway.limits.requests.check(address) {
-        Ok(()) if origin.is_some() && request.method() == Method::OPTIONS => {
-            Ok(Response::builder().status(StatusCode::NO_CONTENT).finish())
-        }
-        Ok(()) => endpoint
+    lingering::linger(&mut request, &gateway.clients);
+    let result = match gateway.admit(&request, address) {
+        Ok(Some(answered)) => Ok(answered),
+        Ok(None) => endpoint
             .call(request)
             .instrument(asked.span.clone())
             .await
             .map(IntoResponse::into_response),
-        Err(exceeded) => Err(ApiError::from(exceeded).into()),
+        Err(refused) => Err(refused.into()),
     };
     let (mut response, answered) = match result {
         Ok(response) => {
@@ -138,6 +141,20 @@ async fn answer(
     Ok(response)
 }
 
+impl Gateway {
+    /// What comes before any route; `Some`: the request is answered. With OPTIONS a page asks whether it may connect, which a
+    /// browser does for pages of other origins, and a page does for itself: why its WebSocket was refused it is not told.
+    fn admit(&self, request: &Request, address: IpAddr) -> Result<Option<Response>, ApiError> {
+        self.limits.requests.check(address)?;
+        self.check_host(request)?;
+        if request.method() != Method::OPTIONS || !request.headers().contains_key(header::ORIGIN) {
+            return Ok(None);
+        }
+        self.check_origin(request)?;
+        Ok(Some(Response::builder().status(StatusCode::NO_CONTENT).finish()))
+    }
+}
+
 /// What every answer has, and what a page of another origin needs.
 fn add_headers(headers: &mut HeaderMap, origin: Option<HeaderValue>) {
     headers.insert(
@@ -145,25 +162,7 @@ fn add_headers(headers: &mut HeaderMap, origin: Option<HeaderValue>) {
         HeaderValue::from_static("nosniff"),
     );
     if let Some(origin) = origin {
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        headers.insert(header::VARY, HeaderValue::from_static("Origin"));
-        headers.insert(
-            header::ACCESS_CONTROL_ALLOW_METHODS,
-            HeaderValue::from_static("GET, POST"),
-        );
-        headers.insert(
-            header::ACCESS_CONTROL_ALLOW_HEADERS,
-            HeaderValue::from_static("authorization, content-type"),
-        );
-    }
-}
-
-impl Gateway {
-    /// Whether pages of this other origin may use the gateway.
-    fn allows(&self, origin: &HeaderValue) -> bool {
-        self.allowed_origins
-            .iter()
-            .any(|allowed| allowed.as_bytes() == origin.as_bytes())
+        origin::add_cors(headers, origin);
     }
 }
 

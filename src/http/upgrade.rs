@@ -68,9 +68,13 @@ impl Gateway {
         position: Position,
     ) -> Result<Upgrade, ApiError> {
         let accept = accept_key(request)?;
-        self.check_origin(request.headers())?;
-        let offered = Offered::of(request.headers());
-        let identity = match offered.token.or_else(|| bearer(request)) {
+        self.check_origin(request)?;
+        let offered = Offered::of(request.headers())?;
+        let token = match offered.token {
+            Some(token) => Some(token),
+            None => bearer(request)?,
+        };
+        let identity = match token {
             Some(token) => Some(self.identify(token).await?),
             None => None,
         };
@@ -134,7 +138,9 @@ impl Gateway {
     }
 
     fn writer(&self, identity: Identity, trace: Option<TraceContext>) -> Box<Writer> {
-        let until = Instant::now() + identity.remaining();
+        let (now, remaining) = (Instant::now(), identity.remaining());
+        // A token's longest life fits; a clock that says otherwise ends the session rather than the process.
+        let until = now.checked_add(remaining).unwrap_or(now);
         Box::new(Writer {
             user: identity.user,
             until,
@@ -142,39 +148,6 @@ impl Gateway {
             trace,
         })
     }
-
-    /// A page of another site must not act for its reader: the origin is the host's own or an allowed one.
-    fn check_origin(&self, headers: &HeaderMap) -> Result<(), ApiError> {
-        let Some(origin) = headers.get(header::ORIGIN) else {
-            return Ok(());
-        };
-        let host = headers
-            .get(header::HOST)
-            .and_then(|host| host.to_str().ok())
-            .unwrap_or_default();
-        let fine = self.allows(origin) || origin.to_str().is_ok_and(|origin| is_own_origin(origin, host));
-        match fine {
-            true => Ok(()),
-            false => Err(ApiError::new(
-                ErrorType::BadOrigin,
-                "pages of this origin may not connect",
-            )),
-        }
-    }
-}
-
-/// The origin's authority is the host that was asked, whatever the scheme: TLS may end at a proxy.
-fn is_own_origin(origin: &str, host: &str) -> bool {
-    let Some((scheme, authority)) = origin.split_once("://") else {
-        return false;
-    };
-    let default = if scheme.eq_ignore_ascii_case("https") {
-        ":443"
-    } else {
-        ":80"
-    };
-    let plain = |name: &str| name.strip_suffix(default).unwrap_or(name).to_ascii_lowercase();
-    !authority.is_empty() && plain(authority) == plain(host)
 }
 
 /// The subprotocols that a client offers: which of them is the token, and what is answered.
@@ -184,13 +157,12 @@ struct Offered<'a> {
 }
 
 impl<'a> Offered<'a> {
-    fn of(headers: &'a HeaderMap) -> Self {
+    fn of(headers: &'a HeaderMap) -> Result<Self, ApiError> {
         let all = headers
             .get_all(header::SEC_WEBSOCKET_PROTOCOL)
             .iter()
             .filter_map(|value| value.to_str().ok());
-        let mut token = None;
-        let mut versioned = false;
+        let (mut token, mut versioned, mut unknown) = (None, false, false);
         for protocol in all
             .flat_map(|value| value.split(','))
             .map(str::trim)
@@ -198,15 +170,37 @@ impl<'a> Offered<'a> {
         {
             match protocol {
                 SUBPROTOCOL => versioned = true,
+                other if is_name(other) => unknown = true,
                 other => token = token.or(Some(other)),
             }
         }
+        if unknown && token.is_none() && !versioned {
+            return Err(ApiError::new(
+                ErrorType::BadBinding,
+                format!("of the subprotocols offered none is known here: {SUBPROTOCOL}, or a token"),
+            ));
+        }
         let answer = if versioned { Some(SUBPROTOCOL) } else { token };
-        Self {
+        Ok(Self {
             token,
             answer: answer.and_then(|answer| HeaderValue::from_str(answer).ok()),
-        }
+        })
     }
+}
+
+/// The name of a subprotocol and its version, `chat.v2`, which a later client may offer beside ours. No token has this
+/// form: a JWT has three parts, and whatever else is offered is taken for a token, so that a broken one is no guest.
+fn is_name(protocol: &str) -> bool {
+    let word = |part: &str| {
+        part.bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    };
+    protocol.split_once(".v").is_some_and(|(name, version)| {
+        !name.is_empty()
+            && word(name)
+            && (1..=3).contains(&version.len())
+            && version.bytes().all(|digit| digit.is_ascii_digit())
+    })
 }
 
 /// The answer to a handshake's key, if the request is a handshake.
@@ -233,7 +227,9 @@ fn accept_key(request: &Request) -> Result<String, ApiError> {
         .get(header::SEC_WEBSOCKET_VERSION)
         .is_none_or(|version| version != "13")
     {
-        return bad("the version of the WebSocket protocol is 13");
+        // Which it is stands in a header, too (RFC 6455 §4.4).
+        return bad("the version of the WebSocket protocol is 13")
+            .map_err(|e: ApiError| e.with(header::SEC_WEBSOCKET_VERSION, "13"));
     }
     let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
     let (Some(key), None) = (keys.next(), keys.next()) else {
@@ -279,21 +275,11 @@ mod tests {
     }
 
     #[test]
-    fn origins_are_compared_by_authority() {
-        assert!(is_own_origin("https://chat.example", "chat.example"));
-        assert!(is_own_origin("https://Chat.example:443", "chat.example"));
-        assert!(is_own_origin("http://localhost:8080", "localhost:8080"));
-        assert!(!is_own_origin("https://evil.example", "chat.example"));
-        assert!(!is_own_origin("null", "null"));
-        assert!(!is_own_origin("http://localhost:8081", "localhost:8080"));
-    }
-
-    #[test]
     fn a_token_is_not_answered_where_the_version_can_be() {
         let offered = |value: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(value));
-            let offered = Offered::of(&headers);
+            let offered = Offered::of(&headers).unwrap();
             (
                 offered.token.map(str::to_owned),
                 offered.answer.map(|answer| answer.to_str().unwrap().to_owned()),
@@ -303,5 +289,27 @@ mod tests {
         assert_eq!(offered("tok"), (some("tok"), some("tok")));
         assert_eq!(offered("tok, chat.v1"), (some("tok"), some("chat.v1")));
         assert_eq!(offered("chat.v1"), (None, some("chat.v1")));
+        assert_eq!(offered("chat.v2, chat.v1"), (None, some("chat.v1")));
+        assert_eq!(offered("chat.v2, tok, chat.v1"), (some("tok"), some("chat.v1")));
+        assert_eq!(offered("chat.v2, tok"), (some("tok"), some("tok")));
+    }
+
+    #[test]
+    fn a_name_with_a_version_is_no_token() {
+        for name in ["chat.v2", "chat.v10", "some-thing.v1"] {
+            assert!(is_name(name), "{name}");
+        }
+        for token in [
+            "tok",
+            "chat.v",
+            ".v1",
+            "chat.v1234",
+            "Chat.v1",
+            "a.b.v1",
+            "eyJh.eyJz.v1",
+            "chat.vx",
+        ] {
+            assert!(!is_name(token), "{token}");
+        }
     }
 }

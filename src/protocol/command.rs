@@ -67,8 +67,10 @@ pub(crate) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     T::deserialize(from).map(Some)
 }
 
-/// Reads an object. serde would take an array for a struct too.
+/// Reads an object. serde would take an array for a struct too. A byte order mark before it is passed over (RFC 8259 §8.1):
+/// some clients cannot do without.
 pub(crate) fn read_object<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Result<T, serde_json::Error> {
+    let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
     match json.trim_ascii_start().first() {
         Some(b'{') | None => serde_json::from_slice(json),
         Some(_) => Err(serde::de::Error::custom("expected an object")),

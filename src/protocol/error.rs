@@ -9,6 +9,7 @@ pub enum ErrorType {
     BadRoom,
     BadPassword,
     BadOrigin,
+    BadHost,
     UserExists,
     UserNotFound,
     PasswordMatchFailed,
@@ -32,6 +33,7 @@ impl ErrorType {
             Self::BadRoom => "BAD_ROOM",
             Self::BadPassword => "BAD_PASSWORD",
             Self::BadOrigin => "BAD_ORIGIN",
+            Self::BadHost => "BAD_HOST",
             Self::UserExists => "USER_EXISTS",
             Self::UserNotFound => "USER_NOT_FOUND",
             Self::PasswordMatchFailed => "PASSWORD_MATCH_FAILED",
@@ -55,7 +57,7 @@ impl ErrorType {
                 400
             }
             Self::PasswordMatchFailed | Self::InvalidAuthToken => 401,
-            Self::BadOrigin | Self::NotAuthorized => 403,
+            Self::BadOrigin | Self::BadHost | Self::NotAuthorized => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::TooLarge | Self::TextTooLong => 413,

@@ -32,6 +32,24 @@ class Settings(unittest.TestCase):
         schema = json.loads((CHART / "values.schema.json").read_text())
         self.assertEqual(set(schema["properties"]["settings"]["properties"]) | OF_THE_CHART, set(settings_in_help()))
 
+    def test_the_hosts_of_ingress_and_route_are_those_that_are_served(self):
+        def hosts(values):
+            for _, labels, spec in pods(render(values)):
+                if labels["app.kubernetes.io/component"] == "server":
+                    env = {env["name"]: env.get("value") for env in spec["containers"][0]["env"]}
+                    return env.get("ALLOWED_HOSTS")
+
+        ingress = {"ingress": {"enabled": True, "hosts": ["chat.example", "*.chat.example"]}}
+        route = {"httpRoute": {"enabled": True, "parentRefs": [{"name": "g"}]}}
+        names = hosts(ingress).split(",")
+        self.assertEqual(names[:2], ["chat.example", "*.chat.example"])
+        self.assertEqual(len([name for name in names if name.endswith(".svc.cluster.local")]), 1)
+        self.assertIn("r.example", hosts({"httpRoute": {**route["httpRoute"], "hostnames": ["r.example"]}}))
+        self.assertIsNone(hosts({}), "nobody knows the names")
+        self.assertIsNone(hosts({**ingress, **route}), "a route for any name")
+        self.assertEqual(hosts({**ingress, "settings": {"ALLOWED_HOSTS": ["x.example"]}}), "x.example")
+        self.assertEqual(hosts({**ingress, "settings": {"ALLOWED_HOSTS": ""}}), "")
+
     def test_the_schema_knows_every_value(self):
         schema = json.loads((CHART / "values.schema.json").read_text())
 

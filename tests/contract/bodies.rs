@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::http::{Answer, Api, answer};
-use super::raw::Raw;
+use super::raw::{Raw, TEXT};
 use crate::Site;
 
 suite!(
@@ -15,6 +15,8 @@ suite!(
         deep,
         at_the_limit,
         too_large,
+        an_answer_reaches_who_is_still_sending,
+        after_a_byte_order_mark,
         sound_after_all
     ]
 );
@@ -76,7 +78,8 @@ async fn malformed(site: Site) {
             "{\"A\": \"x\0\", \"B\": \"y\"}",
             "{\"A\": \"x\ny\", \"B\": \"y\"}",
             r#"{"A": "x\u0000y", "B": "y"}"#,
-            "\u{feff}{\"A\": \"x\", \"B\": \"y\"}",
+            "\u{feff}\u{feff}{\"A\": \"x\", \"B\": \"y\"}",
+            "{\u{feff}\"A\": \"x\", \"B\": \"y\"}",
         ];
         // \u0041 spells the field's own first letter where that is to be tested.
         let (first, rest) = a.split_at(1);
@@ -229,6 +232,74 @@ async fn too_large(site: Site) {
             answer.refused(413, "TOO_LARGE", &format!("{path}, 10 MB, chunked {chunked}"));
         }
     }
+}
+
+/// Most clients send all of a body before they look for an answer; whoever was refused early gets the answer then, and not
+/// a broken pipe. Each of these is refused before its body is read.
+async fn an_answer_reaches_who_is_still_sending(site: Site) {
+    let token = site.replica().account("eager").await.token;
+    let host = site.replica().base_url().replace("http://", "");
+    let body = vec![b' '; 3 * 1024 * 1024];
+    let json = "Content-Type: application/json\r\n";
+    let known = format!("Authorization: Bearer {token}\r\n{json}");
+    for (path, headers, status, kind) in [
+        ("/api/v1/users", json, 413, "TOO_LARGE"),
+        ("/api/v1/rooms/eager/messages", &known, 413, "TOO_LARGE"),
+        ("/api/v1/rooms/eager/messages", json, 401, "INVALID_AUTH_TOKEN"),
+        (
+            "/api/v1/login",
+            "Content-Type: text/plain\r\n",
+            400,
+            "BAD_BINDING",
+        ),
+        ("/api/v1/nowhere", json, 404, "NOT_FOUND"),
+    ] {
+        for chunked in [false, true] {
+            let framing = match chunked {
+                true => "Transfer-Encoding: chunked".to_owned(),
+                false => format!("Content-Length: {}", body.len()),
+            };
+            let mut request =
+                format!("POST {path} HTTP/1.1\r\nHost: {host}\r\n{headers}{framing}\r\n\r\n").into_bytes();
+            for part in body.chunks(64 * 1024) {
+                if chunked {
+                    request.extend(format!("{:x}\r\n", part.len()).bytes());
+                }
+                request.extend(part);
+                if chunked {
+                    request.extend(b"\r\n");
+                }
+            }
+            if chunked {
+                request.extend(b"0\r\n\r\n");
+            }
+            let mut raw = Raw::connect(site.replica()).await;
+            raw.write(&request).await;
+            let head = raw.head().await;
+            let about = format!("{path}, 3 MB, chunked {chunked}");
+            raw.body(&head).await.refused(status, kind, &about);
+            // And the connection is as good as before.
+            raw.write(
+                format!("GET /api/v1/rooms/eager/messages HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes(),
+            )
+            .await;
+            assert_eq!(raw.head().await.status, 200, "{about}, then another request");
+        }
+    }
+}
+
+async fn after_a_byte_order_mark(site: Site) {
+    let api = Api::of(site.replica());
+    let account = site.replica().account("marked").await;
+    let body = "\u{feff}{\"text\": \"over HTTP\"}";
+    let message = send(&api, "/rooms/marked/messages", &account.token, body)
+        .await
+        .ok(201);
+    assert_eq!(message["text"], "over HTTP");
+    let (mut raw, _) = Raw::join(site.replica(), "marked", Some(&account.token), "").await;
+    raw.send(TEXT, "\u{feff}{\"text\": \"in a frame\"}".as_bytes())
+        .await;
+    assert_eq!(raw.event_of("message").await["text"], "in a frame");
 }
 
 async fn sound_after_all(site: Site) {

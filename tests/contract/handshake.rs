@@ -14,6 +14,10 @@ suite!(
         joined,
         origins,
         wrong_headers,
+        another_version_is_told_ours,
+        a_named_subprotocol_is_no_token,
+        a_credential_that_is_none_is_no_guest,
+        a_page_learns_why,
         sound_headers,
         first_frame_at_once,
         looking_creates_nothing
@@ -21,8 +25,29 @@ suite!(
 );
 suite!(
     listed_origins,
-    [("ALLOWED_ORIGINS", "https://chat.example, http://localhost:3000")],
-    [listed]
+    [(
+        "ALLOWED_ORIGINS",
+        "HTTPS://Chat.Example:443/, http://localhost:3000,, "
+    )],
+    [listed, what_a_listed_page_may]
+);
+suite!(
+    behind_a_proxy,
+    [("TRUSTED_PROXIES", "127.0.0.1, ")],
+    [origin_of_a_forwarded_host]
+);
+suite!(
+    beside_a_proxy,
+    [("TRUSTED_PROXIES", "")],
+    [a_stranger_forwards_nothing]
+);
+suite!(
+    named_hosts,
+    [
+        ("TRUSTED_PROXIES", "127.0.0.1"),
+        ("ALLOWED_HOSTS", "Chat.example,*.chat.example:8443,")
+    ],
+    [hosts]
 );
 
 async fn ask(site: &Site, more: &[(&str, &str)]) -> (Head, Option<Answer>) {
@@ -188,6 +213,181 @@ async fn wrong_headers(site: Site) {
         .get("/rooms/handshake/messages/ws")
         .await
         .refused(400, "BAD_BINDING", "a plain GET");
+}
+
+/// RFC 6455 §4.4: an answer to a version that is not ours says which is.
+async fn another_version_is_told_ours(site: Site) {
+    let sound = handshake(site.replica(), "handshake", "", &[]);
+    for version in ["8", "14", "0"] {
+        let request = sound.replace("Version: 13", &format!("Version: {version}"));
+        let (head, refusal) = Raw::ask(site.replica(), &request).await;
+        assert_eq!(head.header("sec-websocket-version"), Some("13"), "{version}");
+        refusal.expect("no upgrade").refused(400, "BAD_BINDING", version);
+    }
+}
+
+/// A later client offers `chat.v2` first.
+async fn a_named_subprotocol_is_no_token(site: Site) {
+    let token = site.replica().account("later").await.token;
+    let protocol = "Sec-WebSocket-Protocol";
+    let with_token = format!("chat.v2, {token}, chat.v1");
+    for (offered, answered, writes) in [
+        ("chat.v2, chat.v1", "chat.v1", false),
+        ("chat.v1, chat.v2", "chat.v1", false),
+        (with_token.as_str(), "chat.v1", true),
+    ] {
+        let mut raw = Raw::connect(site.replica()).await;
+        raw.write(handshake(site.replica(), "handshake", "", &[(protocol, offered)]).as_bytes())
+            .await;
+        let head = raw.head().await;
+        assert_eq!(
+            (head.status, head.header(protocol)),
+            (101, Some(answered)),
+            "{offered}"
+        );
+        assert_eq!(raw.event().await["canWrite"], writes, "{offered}");
+    }
+    // What it knows alone is not spoken here, and that has nothing to do with a token.
+    let (_, refusal) = ask(&site, &[(protocol, "chat.v2")]).await;
+    refusal
+        .expect("no upgrade")
+        .refused(400, "BAD_BINDING", "chat.v2 alone");
+    // What has no such form is a token, and a broken one is no guest.
+    for offered in ["nonsense, chat.v1", "chat.v2, nonsense, chat.v1"] {
+        let (_, refusal) = ask(&site, &[(protocol, offered)]).await;
+        refusal
+            .expect("no upgrade")
+            .refused(401, "INVALID_AUTH_TOKEN", offered);
+    }
+}
+
+async fn a_credential_that_is_none_is_no_guest(site: Site) {
+    let account = site.replica().account("foreign").await;
+    let bearer = format!("Bearer {}", account.token);
+    for more in [
+        vec![("Authorization", "")],
+        vec![("Authorization", "Bearer")],
+        vec![("Authorization", "Bearer ")],
+        vec![("Authorization", "Basic YW5uOnNlY3JldA==")],
+        vec![("Authorization", account.token.as_str())],
+        vec![("Authorization", bearer.as_str()), ("Authorization", "")],
+        vec![
+            ("Authorization", "Bearer "),
+            ("Sec-WebSocket-Protocol", "chat.v1"),
+        ],
+    ] {
+        let (_, refusal) = ask(&site, &more).await;
+        refusal
+            .unwrap_or_else(|| panic!("{more:?} was upgraded"))
+            .refused(401, "INVALID_AUTH_TOKEN", &format!("{more:?}"));
+    }
+    // A proxy's own log-in beside the token that counts.
+    let more = [
+        ("Authorization", "Basic YW5uOnNlY3JldA=="),
+        ("Sec-WebSocket-Protocol", account.token.as_str()),
+    ];
+    assert_eq!(ask(&site, &more).await.0.status, 101);
+}
+
+/// Browsers do not tell a page why its WebSocket was refused; it asks with OPTIONS, which has its origin.
+async fn a_page_learns_why(site: Site) {
+    let path = "/rooms/handshake/messages/ws";
+    let api = Api::of(site.replica());
+    let asked = |origin: &str| api.request("OPTIONS", path).header("Origin", origin).send();
+    let own = site.replica().base_url();
+    assert_eq!(asked(&own).await.expect("an answer").status(), 204);
+    let request = api
+        .request("OPTIONS", path)
+        .header("Origin", "https://chat.example:8443");
+    let refusal = super::http::answer(request).await;
+    refusal.refused(403, "BAD_ORIGIN", "another origin");
+    let message = refusal.error["message"].as_str().expect("a message");
+    let host = own.replace("http://", "");
+    for word in [
+        "https://chat.example:8443",
+        host.as_str(),
+        "ALLOWED_ORIGINS",
+        "X-Forwarded-Host",
+    ] {
+        assert!(message.contains(word), "{message}");
+    }
+}
+
+async fn what_a_listed_page_may(site: Site) {
+    let api = Api::of(site.replica());
+    let preflight = api
+        .request("OPTIONS", "/rooms/a/messages")
+        .header("Origin", "https://chat.example")
+        .header("Access-Control-Request-Method", "POST")
+        .header("Access-Control-Request-Headers", "traceparent");
+    let answer = preflight.send().await.expect("an answer");
+    assert_eq!(answer.status(), 204);
+    let header = |name: &str| answer.headers()[name].to_str().expect("text").to_owned();
+    for name in ["authorization", "content-type", "traceparent"] {
+        assert!(header("access-control-allow-headers").contains(name), "{name}");
+    }
+    assert!(header("access-control-max-age").parse::<u32>().is_ok());
+    assert!(header("access-control-expose-headers").eq_ignore_ascii_case("retry-after"));
+}
+
+async fn origin_of_a_forwarded_host(site: Site) {
+    for (said, value) in [
+        ("X-Forwarded-Host", "chat.example:8443"),
+        ("X-Forwarded-Host", "chat.example:8443, inner:80"),
+        (
+            "Forwarded",
+            "for=198.51.100.7;host=\"chat.example:8443\";proto=https",
+        ),
+    ] {
+        let more = [("Origin", "https://chat.example:8443"), (said, value)];
+        assert_eq!(ask(&site, &more).await.0.status, 101, "{said}: {value}");
+        let more = [("Origin", "https://elsewhere.example"), (said, value)];
+        let (_, refusal) = ask(&site, &more).await;
+        refusal.expect("no upgrade").refused(403, "BAD_ORIGIN", value);
+    }
+}
+
+async fn a_stranger_forwards_nothing(site: Site) {
+    let more = [
+        ("Origin", "https://chat.example"),
+        ("X-Forwarded-Host", "chat.example"),
+    ];
+    let (_, refusal) = ask(&site, &more).await;
+    refusal
+        .expect("no upgrade")
+        .refused(403, "BAD_ORIGIN", "from nobody's proxy");
+}
+
+/// DNS rebinding: a page of evil.example, which now points here, has the origin of the host that it asks.
+async fn hosts(site: Site) {
+    let own = site.replica().base_url().replace("http://", "");
+    for (host, more) in [
+        (own.as_str(), ""),
+        ("localhost:1", ""),
+        ("[::1]", ""),
+        ("CHAT.example", ""),
+        ("chat.example.:99", ""),
+        ("a.chat.example:8443", ""),
+        ("inner", "X-Forwarded-Host: chat.example\r\n"),
+    ] {
+        let request = format!("GET /api/v1/rooms/a/messages HTTP/1.1\r\nHost: {host}\r\n{more}\r\n");
+        assert_eq!(Raw::ask(site.replica(), &request).await.0.status, 200, "{host}");
+    }
+    for (host, more) in [
+        ("evil.example", ""),
+        ("evil.example", "Origin: http://evil.example\r\n"),
+        ("a.chat.example", ""),
+        ("chat.example.evil.example", ""),
+        ("127.0.0.1.evil.example", ""),
+        ("", ""),
+        ("chat.example", "X-Forwarded-Host: evil.example\r\n"),
+    ] {
+        for path in ["/api/v1/rooms/a/messages", "/api/v1/rooms/a/messages/ws", "/"] {
+            let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{more}\r\n");
+            let (_, refusal) = Raw::ask(site.replica(), &request).await;
+            refusal.expect("no upgrade").refused(403, "BAD_HOST", host);
+        }
+    }
 }
 
 async fn sound_headers(site: Site) {

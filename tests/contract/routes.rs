@@ -18,7 +18,8 @@ suite!(
         pages,
         for_operators,
         mutilated_requests,
-        nonsense_is_no_http
+        nonsense_is_no_http,
+        one_host
     ]
 );
 
@@ -158,6 +159,25 @@ async fn nonsense_is_no_http(site: Site) {
     );
     let _ = raw.try_write(long.as_bytes()).await;
     raw.ended().await;
+}
+
+/// RFC 9112 §3.2.
+async fn one_host(site: Site) {
+    for (version, hosts, status) in [
+        ("1.1", "", 400),
+        ("1.1", "Host: a\r\nHost: a\r\n", 400),
+        ("1.1", "Host: a\r\nHost: b\r\n", 400),
+        ("1.0", "Host: a\r\nHost: b\r\n", 400),
+        ("1.1", "Host: a\r\n", 200),
+        ("1.0", "", 200),
+    ] {
+        let request = format!("GET /api/v1/rooms/a/messages HTTP/{version}\r\n{hosts}\r\n");
+        let (head, answer) = Raw::ask(site.replica(), &request).await;
+        assert_eq!(head.status, status, "{version} {hosts:?}");
+        if status == 400 {
+            answer.expect("no upgrade").refused(400, "BAD_BINDING", hosts);
+        }
+    }
 }
 
 async fn mutilated_requests(site: Site) {

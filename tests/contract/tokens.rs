@@ -19,6 +19,7 @@ suite!(
         of_a_deleted_user,
         not_in_a_url,
         sound_of_our_own,
+        expiry,
         odd_headers
     ]
 );
@@ -164,6 +165,30 @@ async fn sound_of_our_own(site: Site) {
         api.me(&token).await.ok(200)["username"],
         account.username.as_str()
     );
+}
+
+async fn expiry(site: Site) {
+    let account = site.replica().account("mortal").await;
+    let claims = jwt::claims(&account.token);
+    let expiring = |exp: Value| jwt::sign(&with(&claims, "exp", exp), SECRET);
+    for (about, exp) in [
+        ("the largest", json!(u64::MAX)),
+        ("in 300 years", json!(now() + 300 * 31_557_600)),
+        ("as large as a float", json!(1e300)),
+        ("a fraction", json!(1e10 + 0.5)),
+        ("negative", json!(-1)),
+        (
+            "beyond u64",
+            serde_json::from_str("99999999999999999999999").expect("a number"),
+        ),
+        ("a list", json!([now() + 60])),
+        ("null", Value::Null),
+    ] {
+        refused(&site, &expiring(exp), about).await;
+    }
+    // This second is its last: it is dead as it begins, whatever is left of it.
+    let answer = Api::of(site.replica()).me(&expiring(json!(now()))).await;
+    answer.refused(401, "INVALID_AUTH_TOKEN", "at its very second");
 }
 
 async fn of_a_deleted_user(site: Site) {

@@ -32,6 +32,10 @@
 - name: JWT_SECRET
   {{- include "chat.secretRef" (dict "part" .Values.tokens "own" $name "key" "JWT_SECRET") | nindent 2 }}
 {{- end }}
+{{- with include "chat.hosts" . }}
+- name: ALLOWED_HOSTS
+  value: {{ . | quote }}
+{{- end }}
 {{- range $key, $value := .Values.settings }}
 {{- if not (kindIs "invalid" $value) }}
 - name: {{ $key }}
@@ -60,4 +64,21 @@
 - name: PGSSLROOTCERT
   value: /etc/chat-gateway/database-ca/ca.crt
 {{- end }}
+{{- end }}
+
+{{/* The names by which clients come, where all of them are known, and the Service's own; `settings` go before. */}}
+{{- define "chat.hosts" -}}
+{{- $ingress := and .Values.ingress.enabled .Values.ingress.hosts -}}
+{{- $route := and .Values.httpRoute.enabled .Values.httpRoute.hostnames -}}
+{{- $any := and .Values.httpRoute.enabled (not .Values.httpRoute.hostnames) -}}
+{{- if and (or $ingress $route) (not $any) (not (hasKey .Values.settings "ALLOWED_HOSTS")) -}}
+{{- $names := list -}}
+{{- if $ingress -}}{{- $names = concat $names .Values.ingress.hosts -}}{{- end -}}
+{{- if $route -}}{{- $names = concat $names .Values.httpRoute.hostnames -}}{{- end -}}
+{{- $service := include "chat.fullname" . -}}
+{{- range list "" ".%s" ".%s.svc" ".%s.svc.cluster.local" -}}
+{{- $names = append $names (printf "%s%s" $service (. | replace "%s" $.Release.Namespace)) -}}
+{{- end -}}
+{{- $names | uniq | join "," -}}
+{{- end -}}
 {{- end }}
