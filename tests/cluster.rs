@@ -9,6 +9,7 @@ mod cluster {
     mod batches;
     mod beginning;
     mod chaos;
+    mod counters;
     mod crowd;
     mod database_away;
     mod drain;
@@ -18,6 +19,7 @@ mod cluster {
     mod migrate;
     mod nonce;
     mod older_copy;
+    mod pooler;
     mod prefix;
     mod ready;
     mod redis_away;

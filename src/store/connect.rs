@@ -38,6 +38,13 @@ impl Server {
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
             return None;
         }
+        // The user ends at an @. Where that comes later, a password has a / or the like, and what is before it would be
+        // taken for a host and a port.
+        let (_, rest) = url.split_once("://")?;
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        if !rest[..end].contains('@') && rest.contains('@') {
+            return None;
+        }
         let options: PgConnectOptions = url.parse().ok()?;
         // What a pooler does not know it refuses, and we have no use for floating point.
         let options = options

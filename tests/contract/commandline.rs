@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use testkit::{Backend, Cluster, Options};
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -63,6 +64,38 @@ async fn half_a_cluster_is_refused() {
     )
     .await;
     refused(&["migrate"], &[], &["DATABASE_URL"]).await;
+}
+
+/// Passwords as generators make them, not percent-encoded: nothing that is said has anything of them.
+#[tokio::test]
+async fn a_url_that_cannot_be_read_is_not_printed() {
+    let secret = ("JWT_SECRET", SECRET);
+    let marks = ["#", "/", "?", ":", "@", "#1/", "%zz"];
+    let passwords = marks
+        .iter()
+        .flat_map(|mark| ["hidden-word", "12"].map(|begin| format!("{begin}{mark}hidden-word")));
+    let all = passwords.map(async |password| {
+        let database = format!("postgres://nobody:{password}@127.0.0.1:1/none");
+        let redis = format!("redis://:{password}@127.0.0.1:1/0");
+        for (variables, arguments) in [
+            (vec![("DATABASE_URL", database.as_str()), REDIS, secret], vec![]),
+            (vec![("DATABASE_URL", database.as_str())], vec!["migrate"]),
+            (vec![DATABASE, ("REDIS_URL", redis.as_str()), secret], vec![]),
+        ] {
+            let output = run(&arguments, &variables).await;
+            let said = [output.stdout, output.stderr].concat();
+            let said = String::from_utf8_lossy(&said);
+            assert!(!output.status.success(), "{said}");
+            let clean = !said.contains("hidden-word") && !said.contains("panicked");
+            assert!(clean, "{password}: {said}");
+        }
+    });
+    join_all(all).await;
+    for mark in ["#", "/", "?"] {
+        let database = format!("postgres://nobody:12{mark}hidden-word@127.0.0.1:1/none");
+        let variables = [("DATABASE_URL", database.as_str()), REDIS, secret];
+        refused(&[], &variables, &["DATABASE_URL", "%23"]).await;
+    }
 }
 
 #[tokio::test]

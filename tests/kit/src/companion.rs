@@ -4,7 +4,7 @@ use std::{
     ffi::OsStr,
     fs::{self, File},
     path::{Path, PathBuf},
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     sync::Mutex,
 };
 
@@ -26,10 +26,14 @@ impl Companion {
 
     /// Starts a program inside its folder; what it says goes to `log` there.
     pub fn start(program: &Path, args: impl IntoIterator<Item = impl AsRef<OsStr>>, folder: PathBuf) -> Self {
-        let log = File::create(folder.join("log")).expect("a log");
         let mut command = bound_to_us(program, "KILL");
+        command.args(args);
+        Self::run(program, command, folder)
+    }
+
+    pub(crate) fn run(program: &Path, mut command: Command, folder: PathBuf) -> Self {
+        let log = File::create(folder.join("log")).expect("a log");
         command
-            .args(args)
             .current_dir(&folder)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("the log"))

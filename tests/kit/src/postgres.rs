@@ -267,7 +267,7 @@ fn quit(mut child: Child) {
 }
 
 /// Postgres refuses to run as root: (name, uid, gid) of a user who may, when we are root.
-fn unprivileged() -> Option<(String, u32, u32)> {
+pub(crate) fn unprivileged() -> Option<(String, u32, u32)> {
     if !rustix::process::geteuid().is_root() {
         return None;
     }
@@ -287,7 +287,7 @@ fn unprivileged() -> Option<(String, u32, u32)> {
     )
 }
 
-fn as_user(user: &Option<(String, u32, u32)>, program: &Path) -> Command {
+pub(crate) fn as_user(user: &Option<(String, u32, u32)>, program: &Path) -> Command {
     let Some((_, uid, gid)) = user else {
         return bound_to_us(program, "QUIT");
     };
