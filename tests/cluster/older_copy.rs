@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use testkit::{Account, Backend, Client, Cluster, Ended, OlderCopy, Options, PostgresServer, Target, until};
+use testkit::{
+    Account, Backend, Client, Cluster, Ended, OlderCopy, Options, PostgresServer, Proxy, Target, until,
+};
 
 use super::crowd::subscribed;
 use crate::{PATIENCE, binary};
@@ -257,4 +259,59 @@ async fn embedded_and_idle_rooms_are_in_no_doubt() {
     }
     let metrics = cluster.replica(0).metrics().await;
     assert!(metrics.contains("chat_rooms_went_back_total 0\n"), "{metrics}");
+}
+
+/// A standby that lacks the newest messages answers in the primary's place: that is no proof, it may only lag. Once it is
+/// promoted it is the history.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_is_believed_when_it_is_promoted() {
+    let primary = PostgresServer::start().await;
+    let proxy = Proxy::start(primary.port()).await;
+    let database = primary
+        .database()
+        .await
+        .replace(&primary.port().to_string(), &proxy.port().to_string());
+    let options = Options {
+        settings: &[("HEAD_CHECK_MS", "50")],
+        database: Some(database),
+        ..Options::default()
+    };
+    let cluster = Cluster::start_with(binary(), options).await;
+    let ann = cluster.replica(0).account("ann").await;
+    let mut client = Client::connect(cluster.replica(0), LOST, None, "").await.unwrap();
+    post(cluster.replica(0), &ann, LOST).await;
+    let standby = primary.standby().await;
+    standby.stop().await;
+    let lost = post(cluster.replica(0), &ann, LOST).await;
+    client.next_where(|event| event["seq"] == 2).await;
+    primary.stop().await;
+    standby.start_again().await;
+    proxy.redirect(standby.port());
+    proxy.cut();
+    let reads = async || {
+        cluster
+            .replica(0)
+            .get(&Target::history_path(LOST, ""), None)
+            .await
+    };
+    until("the standby answers", PATIENCE, async || {
+        reads().await.body["data"]["seq"] == 1
+    })
+    .await;
+    // For so long that the heads have been checked several times.
+    assert_eq!(client.next_event().await["seq"], 1);
+    assert_eq!(
+        client.try_next_event(Duration::from_millis(500)).await,
+        Err(Ended::Silence)
+    );
+    standby.promote().await;
+    assert_eq!(client.closed().await, 4410);
+    let query = format!("after=2&id={}", lost["id"].as_str().unwrap());
+    let back = Client::connect(cluster.replica(0), LOST, None, &query)
+        .await
+        .unwrap();
+    assert_eq!(
+        (&back.joined["recovered"], &back.joined["seq"]),
+        (&json!(false), &json!(1))
+    );
 }
