@@ -109,6 +109,7 @@ impl App {
                 metrics: metrics.clone(),
                 traces: traces.clone(),
                 health: health.clone(),
+                share: memory.rooms.clone(),
             },
             settings.warm_limits(),
             linger,

@@ -25,6 +25,7 @@ mod cluster {
     mod redis_away;
     mod resume;
     mod slow;
+    mod warmth;
 }
 
 fn binary() -> &'static Path {

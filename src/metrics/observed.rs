@@ -7,6 +7,7 @@ use opentelemetry::metrics::Meter;
 
 use crate::auth::Hasher;
 use crate::memory::Share;
+use crate::room::EMPTY;
 use crate::session::Context;
 
 /// The callbacks outlive the replica and must not hold it. `connections`: as many as there may be.
@@ -32,6 +33,16 @@ pub fn observe(meter: &Meter, context: &Arc<Context>, hasher: &Hasher, connectio
     gauge.add("chat.rooms", "Rooms that are live here.", |context| {
         context.rooms.len() as u64
     });
+    gauge.add(
+        "chat.rooms_empty",
+        "Rooms that are live here without a session.",
+        |context| context.rooms.empty() as u64,
+    );
+    gauge.add(
+        "chat.rooms_empty_limit",
+        "The most of chat_rooms_empty, but for half a second.",
+        |_| EMPTY as u64,
+    );
     gauge.add(
         "chat.slow_sessions",
         "Sessions whose socket takes nothing more just now.",

@@ -15,6 +15,8 @@ use uuid::Uuid;
 use crate::ids::{Point, Seq};
 use crate::store::{Head, Stored};
 
+/// What a message takes beside its frame, in bytes: its place in the log, and the frame's block.
+const ENTRY: usize = 96;
 /// How many messages may be under suspicion: one that is not what it was is enough.
 const SUSPECTS: usize = 8;
 
@@ -163,8 +165,9 @@ impl Log {
         Question { tip, point }
     }
 
-    /// The store was asked in vain, and may come back older: what waits for a hole is better read from it then.
-    pub fn store_is_away(&mut self) {
+    /// Forgets what waits for a hole, not that it exists. So it is read from the store, which may have been away in between
+    /// and come back older.
+    pub fn forget_early(&mut self) {
         self.early.clear();
         self.early_bytes = 0;
     }
@@ -262,6 +265,19 @@ impl Log {
             at = entry.seq;
         }
         Read::Advanced(at)
+    }
+
+    /// What the log takes of memory, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.warm_bytes + self.early_bytes + (self.warm.len() + self.early.len()) * ENTRY
+    }
+
+    /// Gives back what is kept for speed; the newest `keep` messages stay. What waits for a hole is part of it then.
+    pub fn cool(&mut self, keep: usize) {
+        self.forget_early();
+        self.warm.drain(..self.warm.len().saturating_sub(keep));
+        self.warm.shrink_to_fit();
+        self.warm_bytes = self.warm.iter().map(|entry| entry.frame.len()).sum();
     }
 
     fn append(&mut self, entry: Entry) {

@@ -6,6 +6,7 @@ mod registry;
 mod repair;
 mod rewinds;
 mod row;
+mod warmth;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -17,14 +18,16 @@ use tokio::sync::{OnceCell, watch};
 use tokio_util::task::TaskTracker;
 
 pub use log::{Entry, Hole, Log, Offered, Question, Read, Rewind, Verdict, WarmLimits};
-pub use registry::{Interest, Parts, Rooms, Seat};
+pub use registry::{EMPTY, Interest, Parts, Rooms, Seat};
 pub use row::{Follower, WRITE_BYTES, WRITE_FRAMES};
+pub use warmth::Warmth;
 
 use crate::ids::{RoomId, RoomName, Seq};
 use crate::metrics::Metrics;
 use crate::protocol::Message;
 use crate::session::frame;
 use row::Row;
+use warmth::Holding;
 
 impl Entry {
     /// Encodes a message for every session of its room.
@@ -51,6 +54,7 @@ pub struct Room {
     rows: Mutex<Vec<Arc<Row>>>,
     tracker: TaskTracker,
     metrics: Metrics,
+    warmth: Warmth,
     this: Weak<Self>,
 }
 
@@ -60,6 +64,7 @@ type Bell = watch::Receiver<()>;
 #[derive(Debug)]
 struct State {
     log: Log,
+    holding: Holding,
     repairing: bool,
     doubting: bool,
     sessions: usize,
@@ -67,10 +72,16 @@ struct State {
 }
 
 impl Room {
-    fn new(name: RoomName, limits: WarmLimits, tracker: TaskTracker, metrics: Metrics) -> Arc<Self> {
-        let log = Log::new(limits);
+    fn new(
+        name: RoomName,
+        limits: WarmLimits,
+        warmth: Warmth,
+        tracker: TaskTracker,
+        metrics: Metrics,
+    ) -> Arc<Self> {
         let state = State {
-            log,
+            log: Log::new(limits),
+            holding: Holding::new(warmth.clone()),
             repairing: false,
             doubting: false,
             sessions: 0,
@@ -86,6 +97,7 @@ impl Room {
             rows: Mutex::default(),
             tracker,
             metrics,
+            warmth,
             this: this.clone(),
         })
     }
@@ -110,7 +122,12 @@ impl Room {
         if self.went_back() {
             return Read::UpToDate;
         }
-        self.state.lock().log.read(cursor, count, bytes, into)
+        let mut state = self.state.lock();
+        let read = state.log.read(cursor, count, bytes, into);
+        if matches!(read, Read::Advanced(_)) {
+            state.holding.used();
+        }
+        read
     }
 
     fn ring(&self) {
@@ -144,10 +161,10 @@ impl Room {
 
     /// Takes a message.
     fn offer(&self, entry: Entry) -> (Offered, Errands) {
-        let mut state = self.state.lock();
-        let offered = state.log.offer(entry);
-        let errands = state.errands();
-        drop(state);
+        let (offered, errands) = self.change(|state| {
+            state.holding.used();
+            state.log.offer(entry)
+        });
         if offered == Offered::News {
             self.ring();
         }
@@ -156,13 +173,35 @@ impl Room {
 
     /// Tells the log something that moves nothing, as what the store answered.
     fn tell(&self, what: impl FnOnce(&mut Log)) -> Errands {
-        let mut state = self.state.lock();
-        what(&mut state.log);
-        state.errands()
+        self.change(|state| what(&mut state.log)).1
     }
 
-    fn store_is_away(&self) {
-        self.state.lock().log.store_is_away();
+    /// The one way to a log: what it takes of memory then is counted.
+    fn change<T>(&self, what: impl FnOnce(&mut State) -> T) -> (T, Errands) {
+        let mut state = self.state.lock();
+        let result = what(&mut state);
+        state.count(&self.this);
+        let errands = state.errands();
+        drop(state);
+        self.warmth.make_room(self);
+        (result, errands)
+    }
+
+    /// Gives its warm log back; false: it was used since this was last asked.
+    fn cool(&self) -> bool {
+        let mut state = self.state.lock();
+        let gives = state.holding.gives_back(&self.this);
+        if gives {
+            state.log.cool(0);
+            state.count(&self.this);
+        }
+        gives
+    }
+
+    fn cool_to_newest(&self) {
+        let mut state = self.state.lock();
+        state.log.cool(1);
+        state.count(&self.this);
     }
 
     fn question(&self) -> Question {
@@ -192,6 +231,14 @@ struct Errands {
 }
 
 impl State {
+    fn empty_since(&self) -> Option<Instant> {
+        (self.sessions == 0).then_some(self.empty_since)
+    }
+
+    fn count(&mut self, room: &Weak<Room>) {
+        self.holding.set(self.log.bytes(), room);
+    }
+
     fn errands(&mut self) -> Errands {
         let errands = Errands {
             repair: !self.repairing && self.log.hole().is_some(),

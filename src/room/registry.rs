@@ -10,15 +10,19 @@ use tokio_util::task::TaskTracker;
 
 use super::rewinds::Rewinds;
 use super::row::Row;
-use super::{Entry, Errands, Follower, Log, Offered, Question, Rewind, Room, WarmLimits};
+use super::{Entry, Errands, Follower, Log, Offered, Question, Rewind, Room, WarmLimits, Warmth};
 use crate::health::Health;
 use crate::ids::{RoomId, RoomName, Seq};
+use crate::memory::Share;
 use crate::metrics::Metrics;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{Delivery, Origin, Traces};
 
 /// How many of a room's newest messages are read when it comes to life: what most resuming clients lack.
 const FIRST_READ: u64 = 64;
+/// How many rooms without a session may linger: whoever comes back to one is served from memory, but a stranger who only
+/// knocks at doors takes no more than this.
+pub const EMPTY: usize = 1000;
 /// How many rooms one query asks the heads of.
 const HEADS_AT_ONCE: usize = 1000;
 
@@ -35,6 +39,7 @@ pub(super) struct Shared {
     traces: Traces,
     health: Health,
     limits: WarmLimits,
+    warmth: Warmth,
     linger: Duration,
     interest: Interest,
     rewinds: Rewinds,
@@ -48,6 +53,8 @@ pub struct Parts {
     pub metrics: Metrics,
     pub traces: Traces,
     pub health: Health,
+    /// What all warm logs together may take.
+    pub share: Share,
 }
 
 /// Which rooms' channels the relay should begin or cease to hear, since it last asked. It is a state, not a
@@ -162,6 +169,7 @@ impl Rooms {
             metrics,
             traces,
             health,
+            share,
         } = parts;
         let (live, interest) = (RwLock::default(), Interest::default());
         Self(Arc::new(Shared {
@@ -172,6 +180,7 @@ impl Rooms {
             traces,
             health,
             limits,
+            warmth: Warmth::new(share),
             linger,
             interest,
             rewinds: Rewinds::default(),
@@ -205,6 +214,7 @@ impl Rooms {
             Room::new(
                 name.clone(),
                 self.0.limits,
+                self.0.warmth.clone(),
                 self.0.tracker.clone(),
                 self.0.metrics.clone(),
             )
@@ -310,7 +320,8 @@ impl Rooms {
                 .map(|(room, question)| (room.id, question.point))
                 .collect();
             let heads = self.0.store.heads(&asked).await.inspect_err(|_| {
-                self.0.live.read().values().for_each(|room| room.store_is_away());
+                let all = self.0.live.read();
+                all.values().for_each(|room| drop(room.tell(Log::forget_early)));
             })?;
             for ((room, question), head) in live.iter().zip(questions).zip(heads) {
                 most = most.max(head.seq.saturating_sub(room.head()));
@@ -346,29 +357,36 @@ impl Rooms {
         self.0.rewinds.is_ambiguous(room, seq)
     }
 
-    /// Lets go of the rooms that have been empty for the linger time.
+    /// Lets go of the rooms that have been empty for the linger time, and of those that have been for longest where
+    /// there are too many.
     pub fn retire(&self) {
-        let gone = |room: &Room| {
-            let state = room.state.lock();
-            state.sessions == 0 && state.empty_since.elapsed() >= self.0.linger
-        };
-        let candidates: Vec<RoomId> = self
-            .0
-            .live
-            .read()
-            .values()
-            .filter(|room| gone(room))
-            .map(|room| room.id)
+        let mut empty: Vec<(Instant, RoomId)> = (self.0.live.read().values())
+            .filter_map(|room| Some((room.state.lock().empty_since()?, room.id)))
             .collect();
-        if candidates.is_empty() {
+        let many = empty.len().saturating_sub(EMPTY);
+        if many > 0 {
+            empty.select_nth_unstable(many - 1);
+        }
+        let gone = empty.into_iter().enumerate();
+        let gone = gone.filter(|(n, (since, _))| *n < many || since.elapsed() >= self.0.linger);
+        let gone: Vec<(Instant, RoomId)> = gone.map(|(_, room)| room).collect();
+        if gone.is_empty() {
             return;
         }
         let mut live = self.0.live.write();
-        for id in candidates {
-            if live.get(&id).is_some_and(|room| gone(room)) {
+        for (since, id) in gone {
+            // Nobody has come since.
+            if (live.get(&id)).is_some_and(|room| room.state.lock().empty_since() == Some(since)) {
                 live.remove(&id);
                 self.0.interest.set(id, false);
             }
         }
+    }
+
+    /// How many live rooms have no session.
+    pub fn empty(&self) -> usize {
+        let live = self.0.live.read();
+        let empty = live.values().filter(|room| room.state.lock().sessions == 0);
+        empty.count()
     }
 }

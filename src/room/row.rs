@@ -104,8 +104,9 @@ mod tests {
 
     use super::*;
     use crate::ids::RoomName;
+    use crate::memory::Memory;
     use crate::metrics::Metrics;
-    use crate::room::{Entry, WarmLimits};
+    use crate::room::{Entry, WarmLimits, Warmth};
 
     /// Takes everything, as a session at the head with a fast socket does.
     #[derive(Debug, Default)]
@@ -149,6 +150,7 @@ mod tests {
         let room = Room::new(
             RoomName::parse("r").unwrap(),
             limits,
+            Warmth::new(Memory::new(0, &Metrics::default()).rooms),
             tracker.clone(),
             Metrics::default(),
         );

@@ -274,7 +274,7 @@ impl World {
                     self.take(step);
                 }
                 self.log.question();
-                self.log.store_is_away();
+                self.log.forget_early();
                 self.store.truncate(self.store.len() - by);
                 self.rewinds = (self.rewinds.0 + 1, self.rewinds.1 + 1);
             }
