@@ -41,8 +41,8 @@ impl Server {
         // The user ends at an @. Where that comes later, a password has a / or the like, and what is before it would be
         // taken for a host and a port.
         let (_, rest) = url.split_once("://")?;
-        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        if !rest[..end].contains('@') && rest.contains('@') {
+        let authority = rest.split(['/', '?', '#']).next()?;
+        if rest.contains('@') && !authority.contains('@') {
             return None;
         }
         let options: PgConnectOptions = url.parse().ok()?;
