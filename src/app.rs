@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::{HashError, Hasher, SigningKey, Tokens};
+use crate::busiest::Busiest;
 use crate::config::{Backend, ConfigError, Settings};
 use crate::data_dir;
 use crate::drain::Drain;
@@ -132,10 +133,12 @@ impl App {
                 (relay, Some(counts))
             }
         };
+        let busiest = Busiest::default();
         let parts = Parts {
             store: base.store.clone(),
             rooms: rooms.clone(),
             relay,
+            busiest: busiest.clone(),
             metrics: metrics.clone(),
             traces: traces.clone(),
         };
@@ -146,6 +149,7 @@ impl App {
             rooms,
             drain: Drain::default(),
             health,
+            busiest,
             memory,
             metrics,
             traces,

@@ -136,7 +136,7 @@ impl Nonce {
 }
 
 /// Somebody with an account, as a valid token names them. Cheap to clone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct User {
     pub id: UserId,
     pub username: Arc<str>,

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use crate::busiest::Busiest;
 use crate::ids::{Nonce, RoomId, RoomName, User, UserId};
 use crate::metrics::Metrics;
 use crate::protocol::{ErrorType, Message, Sender};
@@ -113,6 +114,7 @@ pub struct Parts {
     pub store: Store,
     pub rooms: Rooms,
     pub relay: Relay,
+    pub busiest: Busiest,
     pub metrics: Metrics,
     pub traces: Traces,
 }
@@ -174,6 +176,8 @@ impl Parts {
         stage.batch = self.traces.batch(&stage, sampled);
         match result {
             Ok(appended) => {
+                let new = batch.rows.iter().zip(&appended).filter(|(_, at)| !at.repeated);
+                self.busiest.count(new.map(|(row, _)| (&row.room, &row.sender)));
                 for ((row, replies), appended) in batch.rows.into_iter().zip(batch.replies).zip(appended) {
                     self.publish(row, replies, appended, &stage);
                 }

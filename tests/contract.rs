@@ -53,6 +53,7 @@ mod contract {
     pub mod publish;
     pub mod raw;
     pub mod routes;
+    pub mod status;
     pub mod tokens;
 }
 

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use http::StatusCode;
 use poem::web::{Data, Json};
 use poem::{Endpoint, EndpointExt, Response, Route, get, handler};
+use serde::Serialize;
 use tokio::sync::Semaphore;
 
+use crate::busiest::Report;
 use crate::health::Status;
 use crate::session::Context;
 use crate::telemetry::Telemetry;
@@ -65,12 +67,23 @@ fn ready(Data(ops): Data<&Ops>) -> Response {
     Response::builder().status(status).body(format!("{state}\n"))
 }
 
+/// `/status`.
+#[derive(Debug, Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    status: Status,
+    busiest: Report,
+}
+
 #[handler]
-fn show(Data(ops): Data<&Ops>) -> Json<Status> {
+fn show(Data(ops): Data<&Ops>) -> Json<Shown> {
     let context = &ops.context;
     let (rooms, depth) = (context.rooms.len(), context.journal.depth());
     let database = context.store.outages().state();
-    Json(context.health.status(ops.state(), database, rooms, depth))
+    Json(Shown {
+        status: context.health.status(ops.state(), database, rooms, depth),
+        busiest: context.busiest.report(),
+    })
 }
 
 #[handler]

@@ -25,6 +25,7 @@ use tokio::time::{Instant, Sleep};
 
 pub use join::{Joined, Position};
 
+use crate::busiest::Busiest;
 use crate::drain::Drain;
 use crate::health::Health;
 use crate::ids::{Nonce, Seq, User};
@@ -57,6 +58,7 @@ pub struct Context {
     pub journal: Journal,
     pub drain: Drain,
     pub health: Health,
+    pub busiest: Busiest,
     pub memory: Memory,
     pub metrics: Metrics,
     pub traces: Traces,
