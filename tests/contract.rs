@@ -50,6 +50,7 @@ mod contract {
     pub mod pace;
     pub mod passwords;
     pub mod position;
+    pub mod proxies;
     pub mod publish;
     pub mod raw;
     pub mod routes;

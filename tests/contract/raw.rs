@@ -1,13 +1,14 @@
 //! A WebSocket client that can do what no library lets one do: it writes bytes.
 
 use std::collections::VecDeque;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 use testkit::Replica;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use super::http::Answer;
@@ -109,6 +110,25 @@ impl Raw {
             .await
             .expect("in time")
             .expect("connected");
+        Self::on(stream)
+    }
+
+    /// From an address of the loopback's to this port of it.
+    pub async fn connect_from(local: Ipv4Addr, port: u16) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket
+            .bind((local, 0).into())
+            .expect("an address of the loopback");
+        let connecting = socket.connect((Ipv4Addr::LOCALHOST, port).into());
+        Self::on(
+            timeout(PATIENCE, connecting)
+                .await
+                .expect("in time")
+                .expect("connected"),
+        )
+    }
+
+    fn on(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("no delay");
         Self {
             stream,

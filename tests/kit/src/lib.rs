@@ -8,6 +8,7 @@
 //! Everything here panics with an explanation when it cannot do its work: the caller is a test.
 
 mod authority;
+mod balancer;
 mod client;
 mod cluster;
 mod companion;
@@ -22,6 +23,7 @@ mod sql;
 mod watching;
 
 pub use authority::Authority;
+pub use balancer::Balancer;
 pub use client::{Client, ConnectError, Ended, Event};
 pub use cluster::{Backend, Cluster, Options};
 pub use companion::Companion;
