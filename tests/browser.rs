@@ -7,6 +7,8 @@ mod names;
 mod path;
 #[path = "browser/place.rs"]
 mod place;
+#[path = "browser/refused.rs"]
+mod refused;
 #[path = "browser/window.rs"]
 mod window;
 

@@ -15,19 +15,20 @@ export const address = (path) => new URL(`api/v1/${path}`, document.baseURI);
 
 export const roomPath = (room) => `rooms/${encodeURIComponent(room)}/messages`;
 
-export async function call(path, { token, body } = {}) {
+export async function call(path, { token, body, method = body ? "POST" : "GET" } = {}) {
   const headers = {};
   if (token) headers.Authorization = `Bearer ${token}`;
   if (body) headers["Content-Type"] = "application/json";
   let answer, envelope;
   try {
     answer = await fetch(address(path), {
-      method: body ? "POST" : "GET",
+      method,
       headers,
       body: body && JSON.stringify(body),
       signal: AbortSignal.timeout(20_000),
       cache: "no-store",
     });
+    if (answer.status === 204) return null;
     envelope = await answer.json();
   } catch {
     throw new Refused("OFFLINE", "The server cannot be reached");

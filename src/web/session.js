@@ -170,6 +170,9 @@ export class Session {
       if (this.ended || this.socket) return;
       if (refusal === "INVALID_AUTH_TOKEN") return this.stop("signed-out");
       if (refusal === "BAD_ROOM") return this.stop("stopped", "A room cannot have this name");
+      if (refusal === "BAD_ORIGIN") {
+        return this.stop("stopped", `The server lets no page from ${location.origin} connect. Whoever runs it has to allow it`);
+      }
       wait = Math.max(wait, refusal.retryAfter ?? 0);
     }
     // Jitter, so that a replica's worth of pages does not come back in the same instant.
@@ -185,9 +188,11 @@ export class Session {
     try {
       if (this.token) await call("users/me", { token: this.token });
       await call(`${roomPath(this.room)}?limit=1`);
+      // A GET of one's own has no origin, which is what a WebSocket is judged by.
+      await call(`${roomPath(this.room)}/ws`, { method: "OPTIONS" });
       return {};
     } catch (refused) {
-      return ["INVALID_AUTH_TOKEN", "BAD_ROOM"].includes(refused.type) ? refused.type : refused;
+      return ["INVALID_AUTH_TOKEN", "BAD_ROOM", "BAD_ORIGIN"].includes(refused.type) ? refused.type : refused;
     }
   }
 

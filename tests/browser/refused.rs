@@ -1,0 +1,43 @@
+//! A page whose WebSocket is refused says why.
+
+use testkit::{Backend, Balancer};
+
+use crate::window::Browser;
+use crate::{TURN, closed, replicas};
+
+/// What half of the world's guides say: `$host` has no port, so that the page is of another origin than the host it asks.
+const SITE: &str =
+    "server { listen 80; location / { proxy_pass http://127.0.0.1:8080; proxy_set_header Host $host;
+    proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; } }";
+
+#[tokio::test]
+async fn a_page_behind_a_proxy_that_loses_its_port_says_so() {
+    let _turn = TURN.lock().await;
+    let Some(browser) = Browser::start().await else {
+        return;
+    };
+    let settings = [("TRUSTED_PROXIES", "127.0.0.1")];
+    let cluster = replicas(Backend::Embedded, 1, &settings).await;
+    let replica = cluster.replica(0).base_url().replace("http://", "");
+    let window = browser.window().await;
+    let proxy = Balancer::nginx(SITE, &replica).await;
+    window.visit(&proxy.base_url()).await;
+    window.click("#just-read").await;
+    let says = format!(
+        "const text = document.getElementById('status-text').textContent;
+         return text.includes('Disconnected') && text.includes('{}')",
+        proxy.base_url()
+    );
+    window.until("the page says which origin is refused", &says).await;
+
+    // With the host that was asked for said, it is the page's own.
+    let told = SITE.replace("$host;", "$host; proxy_set_header X-Forwarded-Host $http_host;");
+    let proxy = Balancer::nginx(&told, &replica).await;
+    let other = browser.window().await;
+    other.visit(&proxy.base_url()).await;
+    other.click("#just-read").await;
+    other.connected().await;
+    closed(vec![other]).await;
+    window.close().await;
+    browser.end().await;
+}
