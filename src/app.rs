@@ -39,6 +39,8 @@ const DEADLINE: (Duration, Duration) = (Duration::from_secs(8), Duration::from_s
 const ALONE: (Duration, Duration) = (Duration::from_millis(400), Duration::from_millis(800));
 /// How often empty rooms are looked for.
 const SWEEP: Duration = Duration::from_millis(500);
+/// How often the log's size is asked for.
+const MEASURE: Duration = Duration::from_secs(60);
 /// How often addresses and people that have been quiet are forgotten.
 const FORGET: Duration = Duration::from_secs(10);
 
@@ -247,6 +249,8 @@ impl App {
         );
         self.clients.spawn(public.run(self.listener));
         self.workers.spawn(ops.run(self.ops_listener));
+        self.workers
+            .spawn(measure(self.context.clone(), self.stop_workers.clone()));
         self.workers.spawn(check_heads(
             self.context.clone(),
             self.settings.head_check_ms,
@@ -347,6 +351,22 @@ async fn check_heads(context: Arc<Context>, millis: u64, stop: CancellationToken
         context.metrics.store_waited(wait);
         if let Err(e) = checked {
             tracing::debug!(error = %e, "the rooms' heads cannot be read");
+        }
+    }
+}
+
+/// Looks how much the log has grown.
+async fn measure(context: Arc<Context>, stop: CancellationToken) {
+    let mut every = tokio::time::interval(MEASURE);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = every.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        match context.store.size().await {
+            Ok(size) => context.metrics.store_size(size.bytes, size.messages),
+            Err(e) => tracing::debug!(error = %e, "the log's size cannot be read"),
         }
     }
 }

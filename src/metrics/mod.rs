@@ -61,6 +61,8 @@ struct Instruments {
     connections: UpDownCounter<i64>,
     connections_refused: Counter<u64>,
     connections_cut: Counter<u64>,
+    store_size: Gauge<u64>,
+    store_messages: Gauge<u64>,
     store_wait_seconds: Histogram<f64>,
     password_seconds: Histogram<f64>,
     request_seconds: Histogram<f64>,
@@ -249,6 +251,15 @@ impl Metrics {
             connections_refused: counter(
                 "chat.connections_refused",
                 "Connections that could not be accepted.",
+            ),
+            store_size: meter
+                .u64_gauge("chat.store.size")
+                .with_unit("By")
+                .with_description("What the messages take on the database's disk.")
+                .build(),
+            store_messages: gauge(
+                "chat.store.messages",
+                "Stored messages, by the database's own estimate.",
             ),
             connections_cut: counter(
                 "chat.connections_cut",
@@ -474,6 +485,12 @@ impl Metrics {
     /// The process had no file descriptor for a connection.
     pub fn connection_refused(&self) {
         self.0.connections_refused.add(1, &[]);
+    }
+
+    /// What the log takes on disk, and how many messages it has.
+    pub fn store_size(&self, bytes: u64, messages: u64) {
+        self.0.store_size.record(bytes, &[]);
+        self.0.store_messages.record(messages, &[]);
     }
 
     /// The client was late with something.

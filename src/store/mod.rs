@@ -11,6 +11,7 @@ mod messages;
 mod migrate;
 mod outage;
 mod pool;
+mod size;
 mod skeletons;
 
 use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
@@ -23,6 +24,7 @@ pub use look_back::{Head, Stored};
 pub use migrate::{MigrateError, SchemaError, migrate};
 pub use outage::{Cause, Outages};
 pub use pool::Connections;
+pub use size::Size;
 
 /// Why the store did not do it.
 #[derive(Debug, thiserror::Error)]

@@ -1,11 +1,14 @@
 //! `/status`, for operators.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use testkit::until;
 
 use super::raw::Raw;
 use crate::Site;
 
-suite!(status, [], [tells_the_busiest]);
+suite!(status, [], [tells_the_busiest, tells_how_large_the_log_is]);
 
 async fn tells_the_busiest(site: Site) {
     let replica = site.replica();
@@ -36,4 +39,23 @@ async fn tells_the_busiest(site: Site) {
         json!([{"id": ann.id, "username": ann.username, "messages": 3},
                {"id": ben.id, "username": ben.username, "messages": 2}])
     );
+}
+
+async fn tells_how_large_the_log_is(site: Site) {
+    let value = async |name: &str| -> Option<f64> {
+        let metrics = site.replica().metrics().await;
+        let line = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map(|value| value.parse().expect("a number"))
+    };
+    // A table and its indexes have pages of their own, the file of SQLite as well.
+    until("it has looked", Duration::from_secs(20), || async {
+        let (bytes, messages) = (
+            value("chat_store_size_bytes").await,
+            value("chat_store_messages").await,
+        );
+        bytes.is_some_and(|bytes| bytes >= 8192.0) && messages.is_some_and(|messages| messages >= 0.0)
+    })
+    .await;
 }
