@@ -24,7 +24,9 @@ fn settings_in_help() -> Settings {
             let name = chunk.split(['=', ']']).next().unwrap_or_default();
             let default = chunk
                 .split_once("[default: ")
-                .and_then(|(_, rest)| rest.split(']').next());
+                // An address has brackets of its own.
+                .and_then(|(_, rest)| rest.split("] ").next())
+                .map(|default| default.trim_end_matches(']'));
             (name.to_owned(), default.unwrap_or_default().to_owned())
         })
         .collect()

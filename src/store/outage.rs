@@ -112,6 +112,8 @@ struct Known {
     state: Mutex<Dependency>,
     /// It answers, and takes no writes: an answer to a read does not end the outage.
     read_only: AtomicBool,
+    /// The log has an outage whose end it does not have.
+    to_end: AtomicBool,
     counts: [AtomicU64; Cause::VARIANTS.len()],
     told: Mutex<HashMap<Cause, Told>>,
 }
@@ -129,6 +131,7 @@ impl Default for Outages {
             down: AtomicBool::new(false),
             state: Mutex::new(Dependency::now(true)),
             read_only: AtomicBool::new(false),
+            to_end: AtomicBool::new(false),
             counts: Default::default(),
             told: Mutex::default(),
         }))
@@ -186,8 +189,10 @@ impl Outages {
     fn end(&self) {
         if self.0.down.swap(false, Ordering::Relaxed) {
             self.0.state.lock().note(true);
-            tracing::info!("the database answers again");
-            self.0.told.lock().clear();
+            // Where single pieces of work fail among others, each of those would say so.
+            if self.0.to_end.swap(false, Ordering::Relaxed) {
+                tracing::info!("the database answers again");
+            }
         }
     }
 
@@ -209,6 +214,7 @@ impl Outages {
             },
         );
         drop(told);
+        self.0.to_end.store(true, Ordering::Relaxed);
         let detail = error.map(ToString::to_string).unwrap_or_default();
         tracing::error!(%cause, detail, failures_since = again, "the database does not do what it should");
     }

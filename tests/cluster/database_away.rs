@@ -84,8 +84,13 @@ async fn a_database_that_freezes_is_noticed_and_used_again_when_it_thaws() {
     told(replica).await;
     unavailable(&mut sender, "later").await;
     let begun = Instant::now();
-    let history = replica.get("/api/v1/rooms/hall/messages", None).await;
+    // A join makes its room heard of by Redis, and its head is asked for then.
+    let (history, joined) = tokio::join!(
+        replica.get("/api/v1/rooms/hall/messages", None),
+        Client::connect(replica, "another", None, "")
+    );
     assert_eq!(history.status, 503, "{}", history.body);
+    assert!(joined.is_err());
     assert!(begun.elapsed() < ANSWER);
     let metrics = replica.metrics().await;
     assert!(
@@ -94,6 +99,7 @@ async fn a_database_that_freezes_is_noticed_and_used_again_when_it_thaws() {
     );
     assert!(replica.log().contains("no answer within our time limit"));
     assert!(replica.hears_redis().await, "one outage is not the other");
+    assert!(!replica.log().contains("not hearing Redis"), "{}", replica.log());
 
     cluster.database_proxy().thaw();
     // What was sent into the ice arrives now: the same nonce is the same message.
