@@ -38,6 +38,22 @@ impl Outbox {
         &mut self.frames
     }
 
+    /// Takes back all that waits but the first frame, of which a part may be written; gives how many it were.
+    pub fn take_back(&mut self) -> usize {
+        self.frames.drain(..self.next);
+        self.next = 0;
+        let most = self.frames.len().min(1);
+        let back = self.frames.len() - most;
+        self.frames.truncate(most);
+        self.frames.shrink_to_fit();
+        back
+    }
+
+    #[cfg(test)]
+    pub const fn is_one_frame_at_most(&self) -> bool {
+        self.frames.len() - self.next <= 1
+    }
+
     pub const fn is_empty(&self) -> bool {
         self.next == self.frames.len()
     }
@@ -96,20 +112,17 @@ fn try_write(stream: &TcpStream, frames: &[Bytes]) -> io::Result<usize> {
     stream.try_write_vectored(&slices[..count])
 }
 
-/// Writes frames that nothing waits in front of; gives what the socket did not take. An error is left to the next
-/// write, which meets it too.
-pub fn write_frames(stream: &TcpStream, frames: &[Bytes]) -> Option<Vec<Bytes>> {
-    let taken = try_write(stream, frames).unwrap_or(0);
-    // The usual case: one frame, and all of it.
-    if matches!(frames, [frame] if frame.len() == taken) {
-        return None;
+/// Writes frames that nothing waits in front of; gives what is left of the first that the socket did not take as a whole,
+/// and how many follow it. An error is left to the next write, which meets it too.
+pub fn write_frames(stream: &TcpStream, frames: &[Bytes]) -> Option<(Bytes, usize)> {
+    let mut taken = try_write(stream, frames).unwrap_or(0);
+    for (n, frame) in frames.iter().enumerate() {
+        if frame.len() > taken {
+            return Some((frame.slice(taken..), frames.len() - n - 1));
+        }
+        taken -= frame.len();
     }
-    let mut rest = Outbox {
-        frames: frames.to_vec(),
-        next: 0,
-    };
-    rest.advance(taken);
-    (!rest.is_empty()).then(|| rest.frames.split_off(rest.next))
+    None
 }
 
 #[cfg(test)]

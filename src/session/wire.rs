@@ -95,12 +95,17 @@ impl Wire {
             ..
         } = &mut *state;
         let (mut frames, mut bytes) = (0, 0);
+        let mut from_log = false;
         let reached = loop {
             let written = outbox.write(&self.stream)?;
             frames += written.frames;
             bytes += written.bytes;
             if !written.done {
                 behind_since.get_or_insert_with(Instant::now);
+                if from_log {
+                    // What the log has need not be held here too: a frame a session, not a write's worth.
+                    *cursor -= outbox.take_back() as Seq;
+                }
                 break Reached::Blocked;
             }
             match room.read(*cursor, WRITE_FRAMES, WRITE_BYTES, outbox.frames()) {
@@ -108,7 +113,7 @@ impl Wire {
                     *behind_since = None;
                     break Reached::Head;
                 }
-                Read::Advanced(at) => *cursor = at,
+                Read::Advanced(at) => (*cursor, from_log) = (at, true),
                 Read::Cold => break Reached::Cold(*cursor),
             }
         };
@@ -168,8 +173,9 @@ impl Follower for Wire {
             return false;
         }
         state.cursor = to;
-        if let Some(rest) = write_frames(&self.stream, frames) {
-            rest.into_iter().for_each(|frame| state.outbox.push(frame));
+        if let Some((frame, more)) = write_frames(&self.stream, frames) {
+            state.outbox.push(frame);
+            state.cursor -= more as Seq;
             state.behind_since.get_or_insert_with(Instant::now);
             self.called.notify_one();
         }
@@ -182,5 +188,64 @@ impl Follower for Wire {
 
     fn is_slow(&self) -> bool {
         self.behind_since().is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const FRAME: usize = 256 * 1024;
+
+    fn frames(from: Seq, to: Seq) -> Vec<Bytes> {
+        (from + 1..=to)
+            .map(|seq| Bytes::from(vec![seq as u8; FRAME]))
+            .collect()
+    }
+
+    /// Who does not read makes the replica keep one frame for it, however much the room had for it at once; and who then
+    /// reads gets all of it, each byte once.
+    #[tokio::test]
+    async fn what_a_slow_client_pins_is_a_frame() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let wire = Wire::new(stream, 0, Bytes::from_static(b"!"));
+        wire.flush().unwrap();
+        assert_eq!(client.read_u8().await.unwrap(), b'!');
+        let mut to = 0;
+        while !wire.is_blocked() {
+            assert!(wire.advance(to, to + 60, &frames(to, to + 60)));
+            to += 60;
+        }
+        let cursor = {
+            let state = wire.state.lock();
+            assert!(state.outbox.is_one_frame_at_most());
+            state.cursor
+        };
+        assert!(cursor < to, "the kernel took all");
+        assert!(wire.is_slow());
+        let read = async {
+            let mut seen = vec![0; FRAME];
+            for seq in 1..=to {
+                client.read_exact(&mut seen).await.unwrap();
+                assert!(seen.iter().all(|byte| *byte == seq as u8), "frame {seq}");
+            }
+        };
+        // What is left of the frame, and, as the session's task does it, the rest of the log behind the cursor.
+        let write = async {
+            for (to, rest) in [(cursor, Vec::new()), (to, frames(cursor, to))] {
+                wire.feed(cursor, to, rest.into_iter());
+                while wire.is_blocked() {
+                    wire.stream.writable().await.unwrap();
+                    wire.flush().unwrap();
+                }
+            }
+        };
+        tokio::join!(read, write);
     }
 }
