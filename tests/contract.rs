@@ -45,7 +45,9 @@ mod contract {
     pub mod http;
     pub mod jwt;
     pub mod limits;
+    pub mod lists;
     pub mod names;
+    pub mod origins;
     pub mod outage;
     pub mod pace;
     pub mod passwords;
