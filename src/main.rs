@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use chat_gateway::app::{App, StartError};
-use chat_gateway::config::{Cli, Command, ConfigError, MigrateArgs, Settings, check_environment};
+use chat_gateway::config::{Cli, Command, ConfigError, LogFormat, MigrateArgs, Settings, check_environment};
 use chat_gateway::store::SchemaError;
-use chat_gateway::telemetry::Telemetry;
+use chat_gateway::telemetry::{self, Telemetry};
 use chat_gateway::{http, store};
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -27,16 +27,28 @@ fn main() -> ExitCode {
         Some(Command::Openapi) => say(&http::spec()),
         Some(Command::Health(args)) => health(args.ops_listen_addr),
     };
-    done.unwrap_or_else(|Failure { message, code }| {
-        // Where even standard error is closed, the exit code has to do.
-        let _ = writeln!(std::io::stderr(), "chat-gateway: {message}");
-        ExitCode::from(code)
-    })
+    done.unwrap_or_else(
+        |Failure {
+             message,
+             code,
+             format,
+         }| {
+            let line = match format {
+                LogFormat::Pretty => format!("chat-gateway: {message}"),
+                LogFormat::Json => telemetry::json_line("ERROR", &message, &[]),
+            };
+            // Where even standard error is closed, the exit code has to do.
+            let _ = writeln!(std::io::stderr(), "{line}");
+            ExitCode::from(code)
+        },
+    )
 }
 
 struct Failure {
     message: String,
     code: u8,
+    /// How it is said.
+    format: LogFormat,
 }
 
 impl Failure {
@@ -44,6 +56,7 @@ impl Failure {
         Self {
             message: message.to_string(),
             code,
+            format: LogFormat::Pretty,
         }
     }
 }
@@ -63,7 +76,14 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
 }
 
+/// Who collects lines of JSON gets nothing else, from the first to the last.
 fn serve(settings: Settings) -> Result<ExitCode, Failure> {
+    let format = settings.log_format;
+    run(settings).map_err(|failure| Failure { format, ..failure })
+}
+
+fn run(settings: Settings) -> Result<ExitCode, Failure> {
+    let format = settings.log_format;
     check_environment(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()))
         .map_err(|e| Failure::new(BAD_CONFIG, e))?;
     let runtime = runtime()?;
@@ -82,7 +102,10 @@ fn serve(settings: Settings) -> Result<ExitCode, Failure> {
             })?,
             () = either(&mut signals) => return Ok(ExitCode::SUCCESS),
         };
-        say(&format!("chat-gateway is ready: open {} in a browser", app.url()))?;
+        say(&match format {
+            LogFormat::Pretty => format!("chat-gateway is ready: open {} in a browser", app.url()),
+            LogFormat::Json => telemetry::json_line("INFO", "chat-gateway is ready", &[("url", &app.url())]),
+        })?;
         let (told, stop) = tokio::sync::oneshot::channel::<()>();
         let run = app.run(async { drop(stop.await) });
         let told = async {

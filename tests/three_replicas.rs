@@ -67,6 +67,10 @@ async fn people_chat_through_haproxy_while_a_replica_is_killed_until_ctrl_c() {
         "{lost} of 6 sessions were on the replica that was killed"
     );
 
+    // It is for this machine alone: on every address HAProxy would answer at this one too.
+    let elsewhere = tokio::net::TcpStream::connect(("127.0.0.2", script.port())).await;
+    assert!(elsewhere.is_err(), "HAProxy listens beyond 127.0.0.1");
+
     assert!(
         script.children().len() >= 6,
         "Postgres, Redis, HAProxy and three replicas"

@@ -21,6 +21,8 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Registry, TextEncoder};
 use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer};
@@ -62,6 +64,25 @@ pub struct Telemetry {
     traces: Option<SdkTracerProvider>,
     metrics: SdkMeterProvider,
     registry: Registry,
+}
+
+/// A line as the log has them with `LOG_FORMAT=json`, for what is said beside the log.
+pub fn json_line(level: &str, message: &str, fields: &[(&str, &str)]) -> String {
+    let mut now = String::new();
+    // A clock that cannot be read leaves the time empty, as it does in the log.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut now));
+    let mut line = serde_json::Map::new();
+    for (name, value) in [
+        ("timestamp", now.as_str()),
+        ("level", level),
+        ("message", message),
+    ] {
+        line.insert(name.to_owned(), value.into());
+    }
+    for (name, value) in fields {
+        line.insert((*name).to_owned(), (*value).into());
+    }
+    serde_json::Value::Object(line).to_string()
 }
 
 impl Telemetry {

@@ -191,6 +191,37 @@ async fn an_address_that_is_taken_is_said() {
     );
 }
 
+/// Each line is an object with a level and a message.
+fn assert_json_lines(log: &str) {
+    for line in log.lines() {
+        let object: serde_json::Value =
+            serde_json::from_str(line).unwrap_or_else(|e| panic!("{line:?} is no JSON: {e}"));
+        for field in ["timestamp", "level", "message"] {
+            assert!(object[field].is_string(), "{line} has no {field}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_log_format_json_nothing_else_is_written() {
+    let json = ("LOG_FORMAT", "json");
+    let cluster = Cluster::start(binary(), Backend::Embedded, 1, &[json]).await;
+    let replica = cluster.replica(0);
+    let url = format!(r#""url":"{}/""#, replica.base_url());
+    testkit::until("it says that it is ready", Duration::from_secs(20), async || {
+        replica.log().contains(&url)
+    })
+    .await;
+    replica.terminate().await;
+    replica.wait().await;
+    assert_json_lines(&replica.log());
+    let output = run(&["--jwt-secret", "short"], &[json]).await;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("JWT_SECRET"), "{said}");
+    assert_json_lines(&said);
+}
+
 #[tokio::test]
 async fn help_lists_every_setting() {
     let output = run(&["--help"], &[]).await;

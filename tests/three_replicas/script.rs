@@ -110,6 +110,10 @@ impl Script {
         format!("{scheme}://127.0.0.1:{}/api/v1{path}", self.port)
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The processes that the script started, by id.
     pub fn children(&self) -> Vec<u32> {
         let script = self.process.id().expect("it runs").to_string();
