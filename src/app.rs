@@ -18,7 +18,7 @@ use crate::config::{Backend, ConfigError, Settings};
 use crate::data_dir;
 use crate::drain::Drain;
 use crate::health::Health;
-use crate::http::{self, Gateway, Server};
+use crate::http::{self, Admission, Gateway, Server};
 use crate::journal::{Journal, Parts};
 use crate::limits::{Limits, SharedCounts};
 use crate::memory::Memory;
@@ -80,6 +80,7 @@ pub struct App {
     app: http::App,
     /// Places for clients' connections.
     connections: Arc<Semaphore>,
+    limits: Arc<Limits>,
     /// Connections and sessions.
     clients: TaskTracker,
     /// Journal, relay, repairs, sweeps.
@@ -171,7 +172,12 @@ impl App {
             context.memory.passwords.clone(),
             context.metrics.clone(),
         )?;
-        let limits = Arc::new(Limits::new(settings.limits(), shared_counts, &context.metrics));
+        let most = http::most_connections(settings.max_connections);
+        let limits = Arc::new(Limits::new(
+            settings.limits(most),
+            shared_counts,
+            &context.metrics,
+        ));
         // The limits' books are as long as there are people who are busy (I7).
         let (books, pieces) = (limits.clone(), hasher.clone());
         workers.spawn(repeat(FORGET, stop_workers.clone(), move || {
@@ -190,7 +196,6 @@ impl App {
             hide_unknown_users: settings.hide_unknown_users,
             password_min_bytes: settings.password_min_bytes as usize,
         });
-        let most = http::most_connections(settings.max_connections);
         metrics::observe(&telemetry.meter(), &context, &hasher, most);
         Ok(Self {
             settings,
@@ -200,6 +205,7 @@ impl App {
             context,
             app,
             connections: Arc::new(Semaphore::new(most)),
+            limits,
             clients,
             workers,
             stop_workers,
@@ -222,18 +228,27 @@ impl App {
     /// Serves until `stop` resolves, then lets everybody leave. True: all of them did in time.
     pub async fn run(self, stop: impl Future<Output = ()>) -> bool {
         let (stop_accepting, stop_ops) = (CancellationToken::new(), CancellationToken::new());
-        let server = |app, tracker: &TaskTracker, connections, stop: &CancellationToken| Server {
+        let (keep_alive, metrics) = (
+            Duration::from_secs(self.settings.keep_alive_seconds),
+            self.context.metrics.clone(),
+        );
+        let server = |app, tracker: &TaskTracker, admission, stop: &CancellationToken| Server {
             app,
             tracker: tracker.clone(),
-            metrics: self.context.metrics.clone(),
-            connections,
-            keep_alive: Duration::from_secs(self.settings.keep_alive_seconds),
+            metrics: metrics.clone(),
+            admission,
             stop: stop.clone(),
         };
         let public = server(
             self.app.clone(),
             &self.clients,
-            self.connections.clone(),
+            Admission::of_clients(
+                self.connections.clone(),
+                keep_alive,
+                self.limits.connections_per_address.clone(),
+                self.settings.trusted_proxies.iter().flatten().copied().collect(),
+                metrics.clone(),
+            ),
             &stop_accepting,
         );
         let ops_app = Arc::new(poem::endpoint::ToDynEndpoint(http::ops_routes(http::Ops {
@@ -244,7 +259,7 @@ impl App {
         let ops = server(
             ops_app,
             &self.workers,
-            Arc::new(Semaphore::new(OPS_CONNECTIONS)),
+            Admission::of_operators(OPS_CONNECTIONS, keep_alive, metrics.clone()),
             &stop_ops,
         );
         self.clients.spawn(public.run(self.listener));

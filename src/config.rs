@@ -175,6 +175,9 @@ pub struct Settings {
     /// Other requests a second of an address, with bursts of two seconds' worth; 0: no limit.
     #[arg(long, env, default_value_t = 100, value_name = "RATE")]
     pub limit_requests_per_second: u32,
+    /// Connections of an address on a replica that are no sessions, half of all at most; 0: no limit. Those of trusted proxies are free.
+    #[arg(long, env, default_value_t = 256, value_name = "COUNT")]
+    pub limit_connections_per_address: u32,
     /// Open sessions of an address on a replica; 0: no limit.
     #[arg(long, env, default_value_t = 1000, value_name = "COUNT")]
     pub limit_sessions_per_address: u32,
@@ -267,12 +270,18 @@ impl Settings {
         }
     }
 
-    pub fn limits(&self) -> limits::Settings {
+    /// With at most so many connections.
+    pub fn limits(&self, most_connections: usize) -> limits::Settings {
         limits::Settings {
             messages_per_second: self.limit_messages_per_second,
             signups_per_minute: self.limit_signups_per_minute,
             logins_per_minute: self.limit_logins_per_minute,
             requests_per_second: self.limit_requests_per_second,
+            connections_per_address: match self.limit_connections_per_address {
+                0 => 0,
+                // However few there may be, a stranger leaves half of them to others.
+                limit => limit.min(u32::try_from(most_connections / 2).unwrap_or(u32::MAX).max(1)),
+            },
             sessions_per_address: self.limit_sessions_per_address,
             sessions_per_user: self.limit_sessions_per_user,
         }

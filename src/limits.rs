@@ -41,6 +41,8 @@ pub struct Limits {
     pub logins: Rate<IpAddr>,
     pub requests: Rate<IpAddr>,
     pub publishes: Buckets<UserId>,
+    /// Connections that are no sessions.
+    pub connections_per_address: Places<IpAddr>,
     pub sessions_per_address: Places<IpAddr>,
     pub sessions_per_user: Places<UserId>,
     /// Of a session's messages, and of a user's over HTTP; `None`: no limit.
@@ -55,6 +57,7 @@ pub struct Settings {
     pub signups_per_minute: u32,
     pub logins_per_minute: u32,
     pub requests_per_second: u32,
+    pub connections_per_address: u32,
     pub sessions_per_address: u32,
     pub sessions_per_user: u32,
 }
@@ -81,6 +84,10 @@ impl Limits {
                 Hits::of(Limit::Requests, metrics),
             ),
             publishes: Buckets::new(messages, Hits::of(Limit::Messages, metrics)),
+            connections_per_address: Places::new(
+                settings.connections_per_address,
+                Hits::of(Limit::ConnectionsPerAddress, metrics),
+            ),
             sessions_per_address: Places::new(
                 settings.sessions_per_address,
                 Hits::of(Limit::SessionsPerAddress, metrics),

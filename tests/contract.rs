@@ -34,6 +34,7 @@ macro_rules! suite {
 
 mod contract {
     pub mod accounts;
+    pub mod admission;
     pub mod bodies;
     pub mod commandline;
     pub mod commands;

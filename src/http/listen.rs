@@ -18,11 +18,12 @@ use poem::http::uri::Scheme;
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Addr, Endpoint, Response};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::patience::{Patience, Watched};
+use super::admission::{Admission, Connection};
+use super::patience::Watched;
 use crate::metrics::Metrics;
 
 /// The most bytes of headers.
@@ -38,25 +39,6 @@ const BACKLOG: u32 = 4096;
 
 /// An endpoint that answers every request.
 pub type App = Arc<dyn DynEndpoint<Output = Response>>;
-
-/// A TCP connection, counted for as long as a clone of this lives.
-#[derive(Debug, Clone)]
-pub struct Connection {
-    pub peer: SocketAddr,
-    counted: Arc<Counted>,
-}
-
-#[derive(Debug)]
-struct Counted {
-    _permit: OwnedSemaphorePermit,
-    metrics: Metrics,
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.metrics.connection_closed();
-    }
-}
 
 /// How many connections there may be: `wanted`, or with 0 as many as the process may have descriptors, less what it
 /// needs itself.
@@ -122,10 +104,7 @@ pub struct Server {
     pub app: App,
     pub tracker: TaskTracker,
     pub metrics: Metrics,
-    /// Bounds the connections; what is over that waits in the backlog.
-    pub connections: Arc<Semaphore>,
-    /// How long a connection may be without a request.
-    pub keep_alive: Duration,
+    pub admission: Admission,
     pub stop: CancellationToken,
 }
 
@@ -139,12 +118,12 @@ impl Server {
             };
             match accepted {
                 Ok(Some((stream, connection))) => {
-                    let patience = Patience::new(self.keep_alive);
+                    let patience = connection.patience();
                     let stream = Watched { stream, patience };
-                    let (app, stop) = (self.app.clone(), self.stop.clone());
-                    self.tracker.spawn(serve(stream, connection, app, stop));
+                    let (app, metrics, stop) = (self.app.clone(), self.metrics.clone(), self.stop.clone());
+                    self.tracker.spawn(serve(stream, connection, app, metrics, stop));
                 }
-                Ok(None) => return,
+                Ok(None) => {}
                 Err(e) => {
                     self.metrics.connection_refused();
                     tracing::warn!(error = %e, "a connection could not be accepted");
@@ -154,34 +133,22 @@ impl Server {
         }
     }
 
+    /// `None`: there was no place for it.
     async fn accept(&self, listener: &TcpListener) -> io::Result<Option<(TcpStream, Connection)>> {
         let (stream, peer) = listener.accept().await?;
-        // It waits for its place here, and all others in the backlog: a place held for nobody would make the replica
-        // overloaded one client too early.
-        let Ok(permit) = self.connections.clone().acquire_owned().await else {
+        let Some(connection) = self.admission.admit(peer).await else {
             return Ok(None);
         };
         if let Err(e) = stream.set_nodelay(true) {
             tracing::debug!(error = %e, "a connection was gone before it began");
         }
-        self.metrics.connection_opened();
-        let counted = Counted {
-            _permit: permit,
-            metrics: self.metrics.clone(),
-        };
-        Ok(Some((
-            stream,
-            Connection {
-                peer,
-                counted: Arc::new(counted),
-            },
-        )))
+        Ok(Some((stream, connection)))
     }
 }
 
-async fn serve(stream: Watched, connection: Connection, app: App, stop: CancellationToken) {
+async fn serve(stream: Watched, connection: Connection, app: App, metrics: Metrics, stop: CancellationToken) {
     let local = stream.stream.local_addr().unwrap_or(connection.peer);
-    let (patience, metrics) = (stream.patience.clone(), connection.counted.metrics.clone());
+    let patience = stream.patience.clone();
     let service = service_fn(|mut request: hyper::Request<Incoming>| {
         patience.asked();
         let (app, patience) = (app.clone(), patience.clone());
@@ -223,6 +190,7 @@ async fn serve(stream: Watched, connection: Connection, app: App, stop: Cancella
                 return;
             }
             late = lost.as_mut() => break late,
+            () = connection.cut() => return,
             () = stop.cancelled(), if !leaving => {
                 leaving = true;
                 http.as_mut().graceful_shutdown();

@@ -1,6 +1,7 @@
 //! HTTP through poem: one file a resource, the envelope of answers, the upgrade, our own accept loop.
 
 mod accounts;
+mod admission;
 mod caller;
 mod error;
 mod forwarded;
@@ -25,8 +26,9 @@ use poem_openapi::OpenApiService;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+pub use admission::{Admission, Connection};
 pub use error::ApiError;
-pub use listen::{App, Connection, Server, bind, most_connections};
+pub use listen::{App, Server, bind, most_connections};
 pub use ops::{Ops, routes as ops_routes};
 
 use crate::auth::{Hasher, Tokens};

@@ -65,6 +65,11 @@ impl Patience {
         self.0.lock().phase = Phase::Idle(Instant::now());
     }
 
+    /// Whether a request is being answered on our side.
+    pub fn is_busy(&self) -> bool {
+        matches!(self.0.lock().phase, Phase::Busy)
+    }
+
     /// Bytes came. What comes while nothing is asked is the next head.
     fn read(&self) {
         let mut state = self.0.lock();

@@ -91,6 +91,7 @@ impl Gateway {
         let (connection, upgrade) = (connection.clone(), upgrade.clone());
         if let Some(places) = self.places(*address, identity.as_ref()) {
             let joined = self.context.join(room, position).await?;
+            connection.is_session();
             let (context, writer) = (
                 self.context.clone(),
                 identity.map(|identity| self.writer(identity, traceparent(request))),

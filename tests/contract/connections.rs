@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use testkit::{Backend, Cluster, until};
 use tokio::time::sleep;
 
-use super::http::Api;
 use super::raw::{CLOSE, PING, PONG, Raw, TEXT, handshake};
 use crate::{Site, binary};
 
@@ -275,10 +274,18 @@ async fn more_connections_than_descriptors() {
     assert!(used < 1.0, "{used} s of CPU in 2 s: it spins");
     drop(crowd);
     // And when the crowd has gone, strangers are served again.
-    Api::of(replica)
-        .get("/rooms/early/messages?limit=1")
-        .await
-        .ok(200);
+    let path = "/api/v1/rooms/early/messages?limit=1";
+    until(
+        "strangers are served again",
+        Duration::from_secs(10),
+        async || {
+            replica
+                .try_get(path, None)
+                .await
+                .is_ok_and(|answer| answer.status == 200)
+        },
+    )
+    .await;
     raw.alive().await;
     assert!(!replica.log().contains("panicked"));
 }

@@ -265,6 +265,7 @@ fn defaults() -> BTreeMap<String, String> {
         "LIMIT_SIGNUPS_PER_MINUTE",
         "LIMIT_LOGINS_PER_MINUTE",
         "LIMIT_REQUESTS_PER_SECOND",
+        "LIMIT_CONNECTIONS_PER_ADDRESS",
         "LIMIT_SESSIONS_PER_ADDRESS",
         "LIMIT_SESSIONS_PER_USER",
     ] {
