@@ -29,17 +29,25 @@ pub(super) enum Line {
     Sqlite(DatabaseConnection),
 }
 
-/// A lease that is on its way back to the pool, if the work ends well.
+/// A line whose lease goes back to the pool when the work has ended well. Dropped in the midst of the work, because the
+/// caller went away, it goes back when the server has said what it still had to say.
 struct Borrowed<'a> {
     pool: &'a Pool,
-    line: Line,
+    line: Option<Line>,
 }
 
 impl Borrowed<'_> {
-    fn back(self) {
-        if let Line::Postgres { lease, .. } = self.line {
-            self.pool.back(lease.into_inner());
+    fn take(&mut self) -> Option<Lease> {
+        match self.line.take() {
+            Some(Line::Postgres { lease, .. }) => Some(lease.into_inner()),
+            _ => None,
         }
+    }
+}
+
+impl Drop for Borrowed<'_> {
+    fn drop(&mut self) {
+        self.take().into_iter().for_each(|lease| self.pool.mend(lease));
     }
 }
 
@@ -53,8 +61,7 @@ enum Together {
 }
 
 impl Store {
-    /// Does some work on one connection. A caller that goes away in the midst of it closes that connection: what the
-    /// server still has to say on it is nobody else's.
+    /// Does some work on one connection.
     pub(super) async fn run<T>(
         &self,
         work: impl AsyncFnOnce(&Line) -> Result<T, StoreError>,
@@ -100,23 +107,35 @@ async fn run_on<T>(
         Together::Snapshot => Some("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
         Together::Not => pooled.then_some("BEGIN"),
     };
-    let borrowed = Borrowed { pool, line };
-    let done = limited(async {
-        let Some(begin) = begin else {
-            return work(&borrowed.line).await;
-        };
-        borrowed.line.simple(begin).await?;
-        let done = work(&borrowed.line).await;
-        if done.as_ref().err().is_none_or(|e| !e.is_lost()) {
-            let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
-            borrowed.line.simple(end).await?;
-        }
-        done
-    })
-    .await;
+    let mut borrowed = Borrowed {
+        pool,
+        line: Some(line),
+    };
+    let done = match &borrowed.line {
+        Some(line) => limited(in_transaction(line, begin, work)).await,
+        None => Err(StoreError::unavailable(Cause::Closed)),
+    };
+    let lease = borrowed.take();
     match done.as_ref().err().is_some_and(StoreError::is_lost) {
         true => pool.forget_idle(),
-        false => borrowed.back(),
+        false => lease.into_iter().for_each(|lease| pool.back(lease)),
+    }
+    done
+}
+
+async fn in_transaction<T>(
+    line: &Line,
+    begin: Option<&str>,
+    work: impl AsyncFnOnce(&Line) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let Some(begin) = begin else {
+        return work(line).await;
+    };
+    line.simple(begin).await?;
+    let done = work(line).await;
+    if done.as_ref().err().is_none_or(|e| !e.is_lost()) {
+        let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
+        line.simple(end).await?;
     }
     done
 }

@@ -12,7 +12,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Cause, StoreError};
@@ -23,6 +25,8 @@ pub(super) const ACQUIRE: Duration = Duration::from_secs(3);
 const OLD: Duration = Duration::from_secs(30 * 60);
 /// How long one is kept that nobody needs.
 const IDLE: Duration = Duration::from_secs(10 * 60);
+/// How long a server may take to answer to the end what nobody waits for any more.
+const MENDED: Duration = Duration::from_secs(2);
 /// How long saying goodbye may take, for all of them.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -45,6 +49,8 @@ struct Shared {
     most: u32,
     places: Arc<Semaphore>,
     idle: Mutex<Vec<Idle>>,
+    /// Those whose caller went away: no more than there are places.
+    mending: Mutex<JoinSet<()>>,
 }
 
 #[derive(Debug)]
@@ -82,6 +88,7 @@ impl Pool {
             most,
             places: Arc::new(Semaphore::new(most as usize)),
             idle: Mutex::default(),
+            mending: Mutex::default(),
         }))
     }
 
@@ -133,6 +140,24 @@ impl Pool {
             });
         }
         drop(place);
+    }
+
+    /// For a connection whose caller went away before the server had answered: a stranger who hangs up must not cost a new
+    /// one each time. It keeps its place until it is well, or has had its time.
+    pub fn mend(&self, mut lease: Lease) {
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        let pool = self.clone();
+        let mut mending = self.0.mending.lock();
+        while mending.try_join_next().is_some() {}
+        let mend = async move {
+            let well = sqlx::raw_sql("ROLLBACK").execute(&mut *lease);
+            if matches!(timeout(MENDED, well).await, Ok(Ok(_))) {
+                pool.back(lease);
+            }
+        };
+        mending.spawn_on(mend, &runtime);
     }
 
     /// Those that are idle now are not used again: one that led to the same server has failed.

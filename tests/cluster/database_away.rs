@@ -245,3 +245,29 @@ async fn the_log_says_what_was_wrong_and_says_it_once() {
     })
     .await;
 }
+
+/// A connection costs Postgres a process.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_hangs_up_costs_no_connection() {
+    let options = Options {
+        proxied: true,
+        ..Options::default()
+    };
+    let cluster = Cluster::start_with(binary(), options).await;
+    let (replica, proxy) = (cluster.replica(0), cluster.database_proxy());
+    replica.history("hall").await;
+    proxy.delay(Duration::from_millis(50));
+    for _ in 0..20 {
+        let asked = replica.try_get("/api/v1/rooms/hall/messages", None);
+        let hung_up = tokio::time::timeout(Duration::from_millis(30), asked).await;
+        assert!(hung_up.is_err(), "the answer was there before");
+        tokio::time::sleep(Duration::from_millis(120)).await;
+    }
+    assert!(
+        proxy.accepted() < 10,
+        "{} connections were made",
+        proxy.accepted()
+    );
+    proxy.delay(Duration::ZERO);
+    replica.history("hall").await;
+}
