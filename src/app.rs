@@ -31,8 +31,8 @@ use crate::telemetry::Telemetry;
 
 /// Connections of operators at a time.
 const OPS_CONNECTIONS: usize = 32;
-/// Sessions that are fed from the store at a time.
-const CATCH_UPS: usize = 8;
+/// Sessions that are fed from the store at a time: the database has more important things to do.
+const CATCH_UPS: usize = 2;
 /// How long the last sessions may take after the drain window, and how long they and the workers together, whatever hangs.
 const DEADLINE: (Duration, Duration) = (Duration::from_secs(8), Duration::from_secs(10));
 /// The same where this is the only replica: there is nowhere else to go, and who waits is the person at the keyboard.
@@ -145,6 +145,8 @@ impl App {
             metrics: metrics.clone(),
             traces: traces.clone(),
         };
+        let most = http::most_connections(settings.max_connections);
+        let limits = Arc::new(Limits::new(settings.limits(most), shared_counts, &metrics));
         let (queue, batch) = (settings.journal_queue as usize, settings.journal_batch as usize);
         let context = Arc::new(Context {
             journal: Journal::start(parts, queue, batch, &workers),
@@ -163,6 +165,7 @@ impl App {
                 idle: Duration::from_secs(settings.idle_seconds),
                 slow: Duration::from_secs(settings.slow_seconds),
             },
+            limits: limits.clone(),
             catch_up: Semaphore::new(CATCH_UPS),
         });
         let (workers_at_a_time, waiting) = (settings.password_workers(), settings.password_queue.into());
@@ -172,12 +175,6 @@ impl App {
             context.memory.passwords.clone(),
             context.metrics.clone(),
         )?;
-        let most = http::most_connections(settings.max_connections);
-        let limits = Arc::new(Limits::new(
-            settings.limits(most),
-            shared_counts,
-            &context.metrics,
-        ));
         // The limits' books are as long as there are people who are busy (I7).
         let (books, pieces) = (limits.clone(), hasher.clone());
         workers.spawn(repeat(FORGET, stop_workers.clone(), move || {

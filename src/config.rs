@@ -178,6 +178,9 @@ pub struct Settings {
     /// Connections of an address on a replica that are no sessions, half of all at most; 0: no limit. Those of trusted proxies are free.
     #[arg(long, env, default_value_t = 256, value_name = "COUNT")]
     pub limit_connections_per_address: u32,
+    /// Bytes a second of an address's sessions that are read from the database, with bursts of two seconds' worth; 0: no limit.
+    #[arg(long, env, default_value_t = 4_194_304, value_name = "RATE")]
+    pub limit_catch_up_bytes_per_second: u32,
     /// Open sessions of an address on a replica; 0: no limit.
     #[arg(long, env, default_value_t = 1000, value_name = "COUNT")]
     pub limit_sessions_per_address: u32,
@@ -282,6 +285,7 @@ impl Settings {
                 // However few there may be, a stranger leaves half of them to others.
                 limit => limit.min(u32::try_from(most_connections / 2).unwrap_or(u32::MAX).max(1)),
             },
+            catch_up_bytes_per_second: self.limit_catch_up_bytes_per_second,
             sessions_per_address: self.limit_sessions_per_address,
             sessions_per_user: self.limit_sessions_per_user,
         }

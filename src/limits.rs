@@ -4,6 +4,7 @@
 //! gains nothing from more replicas; where Redis does not answer, this replica's own count decides.
 
 mod bucket;
+mod buckets;
 mod shared;
 
 use std::collections::HashMap;
@@ -16,12 +17,12 @@ use std::time::Duration;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use parking_lot::Mutex;
-use tokio::time::Instant;
 
 use crate::ids::UserId;
 use crate::metrics::{Limit, Metrics};
 use crate::protocol::Pace;
 pub use bucket::Bucket;
+pub use buckets::{Buckets, Reservation};
 use shared::Count;
 pub use shared::SharedCounts;
 
@@ -43,6 +44,8 @@ pub struct Limits {
     pub publishes: Buckets<UserId>,
     /// Connections that are no sessions.
     pub connections_per_address: Places<IpAddr>,
+    /// Bytes that sessions are fed from the store with.
+    pub catch_up: Buckets<IpAddr>,
     pub sessions_per_address: Places<IpAddr>,
     pub sessions_per_user: Places<UserId>,
     /// Of a session's messages, and of a user's over HTTP; `None`: no limit.
@@ -58,6 +61,7 @@ pub struct Settings {
     pub logins_per_minute: u32,
     pub requests_per_second: u32,
     pub connections_per_address: u32,
+    pub catch_up_bytes_per_second: u32,
     pub sessions_per_address: u32,
     pub sessions_per_user: u32,
 }
@@ -65,7 +69,11 @@ pub struct Settings {
 impl Limits {
     pub fn new(settings: Settings, shared: Option<SharedCounts>, metrics: &Metrics) -> Self {
         let second = |n| NonZeroU32::new(n).map(request_quota);
-        let messages = (settings.messages_per_second > 0).then(|| Pace::of(settings.messages_per_second));
+        let pace = |n: u32| (n > 0).then(|| Pace::of(n));
+        let (messages, catch_up) = (
+            pace(settings.messages_per_second),
+            pace(settings.catch_up_bytes_per_second),
+        );
         let minute = |n| NonZeroU32::new(n).map(Quota::per_minute);
         Self {
             signups: Rate::new(
@@ -88,6 +96,7 @@ impl Limits {
                 settings.connections_per_address,
                 Hits::of(Limit::ConnectionsPerAddress, metrics),
             ),
+            catch_up: Buckets::new(catch_up, Hits::of(Limit::CatchUp, metrics)),
             sessions_per_address: Places::new(
                 settings.sessions_per_address,
                 Hits::of(Limit::SessionsPerAddress, metrics),
@@ -125,51 +134,13 @@ impl Limits {
         self.logins.forget_the_quiet();
         self.requests.forget_the_quiet();
         self.publishes.forget_the_quiet();
+        self.catch_up.forget_the_quiet();
     }
 }
 
 /// A burst of two seconds.
 fn request_quota(per_second: NonZeroU32) -> Quota {
     Quota::per_second(per_second).allow_burst(per_second.saturating_mul(NonZeroU32::MIN.saturating_add(1)))
-}
-
-/// A bucket for each key, which can be given back to.
-#[derive(Debug)]
-pub struct Buckets<K> {
-    pace: Option<Pace>,
-    used: Mutex<HashMap<K, Bucket>>,
-    hits: Hits,
-}
-
-impl<K: Hash + Eq> Buckets<K> {
-    fn new(pace: Option<Pace>, hits: Hits) -> Self {
-        let used = Mutex::default();
-        Self { pace, used, hits }
-    }
-
-    pub fn take(&self, key: K, cost: f64) -> Result<(), Exceeded> {
-        let Some(pace) = self.pace else { return Ok(()) };
-        let now = Instant::now();
-        let mut used = self.used.lock();
-        let bucket = used.entry(key).or_insert_with(|| Bucket::full(pace, now));
-        bucket.take(cost, now).map_err(|retry_after| {
-            self.hits.count();
-            Exceeded { retry_after }
-        })
-    }
-
-    pub fn give_back(&self, key: &K, tokens: f64) {
-        if let Some(bucket) = self.used.lock().get_mut(key) {
-            bucket.give_back(tokens);
-        }
-    }
-
-    fn forget_the_quiet(&self) {
-        let now = Instant::now();
-        let mut used = self.used.lock();
-        used.retain(|_, bucket| !bucket.is_full(now));
-        used.shrink_to_fit();
-    }
 }
 
 /// A rate for each key.

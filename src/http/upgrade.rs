@@ -92,13 +92,16 @@ impl Gateway {
         if let Some(places) = self.places(*address, identity.as_ref()) {
             let joined = self.context.join(room, position).await?;
             connection.is_session();
-            let (context, writer) = (
+            let (context, address, writer) = (
                 self.context.clone(),
+                *address,
                 identity.map(|identity| self.writer(identity, traceparent(request))),
             );
             self.clients.spawn(async move {
                 if let Some((stream, early)) = take_over(upgrade).await {
-                    Session::new(context, joined, writer, stream, &early).run().await;
+                    Session::new(context, joined, writer, (stream, &early), address)
+                        .run()
+                        .await;
                 }
                 drop((places, connection));
             });

@@ -3,6 +3,7 @@
 
 mod deliver;
 pub mod frame;
+mod goodbye;
 mod inbox;
 mod join;
 mod outbox;
@@ -12,17 +13,18 @@ mod wire;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
 use rand::Rng;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, Sleep};
 
+pub use goodbye::turn_away;
 pub use join::{Joined, Position};
 
 use crate::busiest::Busiest;
@@ -30,23 +32,20 @@ use crate::drain::Drain;
 use crate::health::Health;
 use crate::ids::{Nonce, Seq, User};
 use crate::journal::{Journal, JournalError, Outcome};
+use crate::limits::Limits;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::protocol::{self, Close, NewMessage, Pace};
 use crate::room::{Rooms, Seat};
 use crate::store::Store;
 use crate::telemetry::{TraceContext, Traces};
+use deliver::{Feed, Page};
 use frame::Decoder;
-use outbox::Outbox;
 use throttle::Throttle;
 use wire::Wire;
 
 /// How many messages of one session may wait for the journal; until there is a place it is not read.
 const MAX_IN_FLIGHT: usize = 64;
-/// How long the close of a session waits for what becomes of the messages that it gave to the journal.
-const ANSWERS: Duration = Duration::from_secs(5);
-/// How long a client has to answer a close before the socket goes.
-const GOODBYE: Duration = Duration::from_secs(2);
 /// What a client of a leaving replica is told to wait, at most, in milliseconds.
 const RECONNECT_SPREAD: u64 = 1000;
 
@@ -63,6 +62,7 @@ pub struct Context {
     pub metrics: Metrics,
     pub traces: Traces,
     pub settings: Settings,
+    pub limits: Arc<Limits>,
     /// Bounds how many sessions are fed from the store at a time.
     pub catch_up: Semaphore,
 }
@@ -95,6 +95,9 @@ pub struct Session {
     context: Arc<Context>,
     seat: Seat,
     wire: Arc<Wire>,
+    /// Where it comes from, for what its address may have.
+    address: IpAddr,
+    feed: Feed,
     /// `None`: read only.
     writer: Option<Box<Writer>>,
     decoder: Decoder,
@@ -149,17 +152,19 @@ enum Woken {
     Room,
     /// What became of the oldest draft.
     Outcome(Outcome),
+    /// What was read from the store.
+    Page(Result<Page, End>),
     Clock,
 }
 
 impl Session {
-    /// `early`: bytes that came with the handshake.
+    /// The socket, the bytes that came with the handshake, and where from.
     pub fn new(
         context: Arc<Context>,
         joined: Joined,
         writer: Option<Box<Writer>>,
-        stream: TcpStream,
-        early: &[u8],
+        (stream, early): (TcpStream, &[u8]),
+        address: IpAddr,
     ) -> Self {
         // JSON may spell each byte of a text as \u00XX; the rest is the command's other fields.
         let mut decoder = Decoder::new(context.settings.message_max_bytes * 6 + 1024);
@@ -183,6 +188,8 @@ impl Session {
         Self {
             seat,
             wire,
+            address,
+            feed: Feed::default(),
             next_ping: now + context.settings.ping,
             context,
             writer,
@@ -217,20 +224,6 @@ impl Session {
         self.goodbye(last).await;
     }
 
-    /// Whatever ends the session, its client hears what became of every message that the journal took: else it
-    /// would send what is stored again, and again.
-    async fn settle(&mut self) {
-        let until = Instant::now() + ANSWERS;
-        while let Some(oldest) = self.in_flight.front_mut() {
-            let outcome = tokio::time::timeout_at(until, &mut oldest.outcome).await;
-            self.answer(outcome.map_or(Err(JournalError::Unavailable), |outcome| {
-                outcome.unwrap_or(Err(JournalError::Unavailable))
-            }));
-            // A socket that is broken shows itself again at the goodbye.
-            let _ = self.wire.flush();
-        }
-    }
-
     async fn live(&mut self) -> End {
         let mut clock = pin!(tokio::time::sleep_until(self.deadline()));
         loop {
@@ -243,7 +236,7 @@ impl Session {
     /// Does what is due, then waits for whatever is next.
     async fn turn(&mut self, mut clock: Pin<&mut Sleep>) -> Result<(), End> {
         self.take_commands()?;
-        self.deliver().await?;
+        self.deliver()?;
         self.leave_if_due()?;
         let deadline = self.deadline();
         if clock.deadline() != deadline {
@@ -254,6 +247,10 @@ impl Session {
             Woken::Frames | Woken::Room => Ok(()),
             Woken::Outcome(outcome) => {
                 self.answer(outcome);
+                Ok(())
+            }
+            Woken::Page(page) => {
+                self.fed(page?);
                 Ok(())
             }
             Woken::Clock => self.tick(),
@@ -273,6 +270,7 @@ impl Session {
             wire,
             in_flight,
             throttle,
+            feed,
             ..
         } = self;
         let blocked = wire.is_blocked();
@@ -286,6 +284,9 @@ impl Session {
                 return Poll::Ready(Ok(Woken::Outcome(
                     outcome.unwrap_or(Err(JournalError::Unavailable)),
                 )));
+            }
+            if let Poll::Ready(page) = feed.poll(cx) {
+                return Poll::Ready(Ok(Woken::Page(page)));
             }
             if blocked && let Poll::Ready(writes) = wire.stream.poll_write_ready(cx) {
                 return Poll::Ready(writes.map(|()| Woken::Room));
@@ -367,40 +368,5 @@ impl Session {
             self.wire.push(frame::PING_FRAME);
         }
         Ok(())
-    }
-
-    /// Writes what is left and the close frame, and gives the client a moment to answer.
-    async fn goodbye(self, last: Bytes) {
-        let rest = self.wire.close(last);
-        let Self {
-            seat, wire, context, ..
-        } = self;
-        // The journal ends when nobody can send to it any more.
-        drop((seat, context));
-        goodbye(&wire.stream, rest).await;
-    }
-}
-
-/// Closes a WebSocket that gets no session.
-pub async fn turn_away(stream: TcpStream, why: Close) {
-    let mut outbox = Outbox::default();
-    outbox.push(frame::close(why));
-    goodbye(&stream, outbox).await;
-}
-
-async fn goodbye(stream: &TcpStream, mut outbox: Outbox) {
-    let close = async {
-        while !outbox.write(stream)?.done {
-            stream.writable().await?;
-        }
-        socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Write)?;
-        // Until the client has closed too: a socket that is dropped with unread bytes resets the connection,
-        // and the client may lose the close frame.
-        inbox::read_to_end(stream).await
-    };
-    match tokio::time::timeout(GOODBYE, close).await {
-        Ok(Ok(())) => {}
-        Ok(Err(e)) => tracing::debug!(error = %e, "a socket broke at its close"),
-        Err(_) => tracing::debug!("a client did not answer the close"),
     }
 }

@@ -1,6 +1,8 @@
 //! Reading the log: a room's newest messages, and stretches of it.
 
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Statement, Value,
+};
 use tracing::instrument;
 
 use super::{Store, StoreError, entities::messages};
@@ -23,7 +25,39 @@ impl messages::Model {
     }
 }
 
+/// What one message adds to its text in a frame, about.
+const FRAME: i64 = 256;
+/// The most messages of a page.
+const PAGE_MESSAGES: i64 = 200;
+
+/// The running sum stops the page, so that long texts are neither sent nor read for nothing.
+const PAGE: &str = "
+SELECT room_id, seq, id, sender_id, sender_name, nonce, body, created_at FROM (
+    SELECT *, sum(octet_length(body) + $1) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) - octet_length(body) AS ahead
+    FROM messages WHERE room_id = $2 AND seq > $3 ORDER BY seq LIMIT $4) page
+WHERE ahead <= $5 ORDER BY seq";
+
 impl Store {
+    /// What follows `after`, oldest first: at least one message if there is one, and about `bytes` as frames, without
+    /// the length of the last.
+    #[instrument(name = "SELECT messages", skip_all, fields(otel.kind = "client", db.system.name = self.system(), db.operation.name = "SELECT", db.collection.name = "messages"))]
+    pub async fn page(&self, room: &RoomName, after: Seq, bytes: usize) -> Result<Vec<Message>, StoreError> {
+        let values: [Value; 5] = [
+            FRAME.into(),
+            room.id().0.into(),
+            (after as i64).into(),
+            PAGE_MESSAGES.into(),
+            (bytes.max(FRAME as usize) as i64).into(),
+        ];
+        let rows = self
+            .run(async |line| {
+                let statement = Statement::from_sql_and_values(line.get_database_backend(), PAGE, values);
+                Ok(messages::Entity::find().from_raw_sql(statement).all(line).await?)
+            })
+            .await?;
+        Ok(rows.into_iter().map(|row| row.into_message(room)).collect())
+    }
+
     /// At most `limit` messages with `after < seq < before`, oldest first: those nearest to `after` if it is
     /// given, else the newest of them.
     #[instrument(name = "SELECT messages", skip_all, fields(otel.kind = "client", db.system.name = self.system(), db.operation.name = "SELECT", db.collection.name = "messages"))]

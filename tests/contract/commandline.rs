@@ -270,6 +270,7 @@ async fn help_lists_every_setting() {
         ("LIMIT_LOGINS_PER_MINUTE", "120"),
         ("LIMIT_REQUESTS_PER_SECOND", "100"),
         ("LIMIT_CONNECTIONS_PER_ADDRESS", "256"),
+        ("LIMIT_CATCH_UP_BYTES_PER_SECOND", "4194304"),
         ("LIMIT_SESSIONS_PER_ADDRESS", "1000"),
         ("LIMIT_SESSIONS_PER_USER", "100"),
     ] {

@@ -266,6 +266,7 @@ fn defaults() -> BTreeMap<String, String> {
         "LIMIT_LOGINS_PER_MINUTE",
         "LIMIT_REQUESTS_PER_SECOND",
         "LIMIT_CONNECTIONS_PER_ADDRESS",
+        "LIMIT_CATCH_UP_BYTES_PER_SECOND",
         "LIMIT_SESSIONS_PER_ADDRESS",
         "LIMIT_SESSIONS_PER_USER",
     ] {

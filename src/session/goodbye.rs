@@ -1,0 +1,72 @@
+//! The end of a session: its last answers, its close frame, and a moment for the client to close too.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::outbox::Outbox;
+use super::{Session, frame, inbox};
+use crate::journal::JournalError;
+use crate::protocol::Close;
+
+/// How long the close of a session waits for what becomes of the messages that it gave to the journal.
+const ANSWERS: Duration = Duration::from_secs(5);
+/// How long a client has to answer a close before the socket goes.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+impl Session {
+    /// Whatever ends the session, its client hears what became of every message that the journal took: else it
+    /// would send what is stored again, and again.
+    pub(super) async fn settle(&mut self) {
+        let until = Instant::now() + ANSWERS;
+        while let Some(oldest) = self.in_flight.front_mut() {
+            let outcome = tokio::time::timeout_at(until, &mut oldest.outcome).await;
+            self.answer(outcome.map_or(Err(JournalError::Unavailable), |outcome| {
+                outcome.unwrap_or(Err(JournalError::Unavailable))
+            }));
+            // A socket that is broken shows itself again at the goodbye.
+            let _ = self.wire.flush();
+        }
+    }
+
+    /// Writes what is left and the close frame, and gives the client a moment to answer.
+    pub(super) async fn goodbye(self, last: Bytes) {
+        let rest = self.wire.close(last);
+        let Self {
+            seat,
+            wire,
+            context,
+            feed,
+            ..
+        } = self;
+        // The journal ends when nobody can send to it any more.
+        drop((seat, feed, context));
+        goodbye(&wire.stream, rest).await;
+    }
+}
+
+/// Closes a WebSocket that gets no session.
+pub async fn turn_away(stream: TcpStream, why: Close) {
+    let mut outbox = Outbox::default();
+    outbox.push(frame::close(why));
+    goodbye(&stream, outbox).await;
+}
+
+async fn goodbye(stream: &TcpStream, mut outbox: Outbox) {
+    let close = async {
+        while !outbox.write(stream)?.done {
+            stream.writable().await?;
+        }
+        socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Write)?;
+        // Until the client has closed too: a socket that is dropped with unread bytes resets the connection,
+        // and the client may lose the close frame.
+        inbox::read_to_end(stream).await
+    };
+    match tokio::time::timeout(GOODBYE, close).await {
+        Ok(Ok(())) => {}
+        Ok(Err(e)) => tracing::debug!(error = %e, "a socket broke at its close"),
+        Err(_) => tracing::debug!("a client did not answer the close"),
+    }
+}
