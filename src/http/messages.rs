@@ -170,7 +170,7 @@ impl Messages {
         let outcome = gateway.context.journal.submit(draft)?;
         gateway.context.metrics.message_taken();
         let outcome = outcome.await.unwrap_or(Err(JournalError::Unavailable));
-        gateway.context.metrics.acked(taken.elapsed());
+        gateway.context.metrics.acked(taken.elapsed(), outcome.is_ok());
         let committed = outcome?;
         let appended = committed.appended;
         if appended.repeated {

@@ -366,8 +366,11 @@ impl Metrics {
     }
 
     /// A sender was told what became of its message.
-    pub fn acked(&self, after: Duration) {
-        self.0.ack_seconds.record(after.as_secs_f64(), &[]);
+    pub fn acked(&self, after: Duration, stored: bool) {
+        let outcome = if stored { "stored" } else { "refused" };
+        self.0
+            .ack_seconds
+            .record(after.as_secs_f64(), &[KeyValue::new("outcome", outcome)]);
     }
 
     /// Frames and bytes that the kernel took.

@@ -182,7 +182,7 @@ impl Session {
         let Some(InFlight { nonce, since, .. }) = self.in_flight.pop_front() else {
             return;
         };
-        self.context.metrics.acked(since.elapsed());
+        self.context.metrics.acked(since.elapsed(), outcome.is_ok());
         if self.in_flight.is_empty() {
             self.in_flight.shrink_to_fit();
         }
