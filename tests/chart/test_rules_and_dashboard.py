@@ -14,10 +14,15 @@ DASHBOARD = ROOT / "deploy" / "grafana" / "chat-gateway.json"
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
 
+def rules():
+    """Each rule, recording ones too."""
+    groups = yaml.safe_load(RULES.read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
 def alerts():
     """Each alert's rule."""
-    groups = yaml.safe_load(RULES.read_text())["groups"]
-    return [rule for group in groups for rule in group["rules"] if "alert" in rule]
+    return [rule for rule in rules() if "alert" in rule]
 
 
 def panels():
@@ -47,7 +52,14 @@ class Alerts(unittest.TestCase):
 
     def test_a_pager_rings_only_for_what_has_lasted(self):
         at_once = {rule["alert"] for rule in alerts() if rule["labels"]["severity"] == "critical" and "for" not in rule}
-        self.assertEqual(at_once, {"ChatGatewayConnectionsRefused"})
+        lasting = {"ChatGatewayStoreDown", "ChatGatewayStoreCut"}  # two minutes of the five that they look at
+        self.assertEqual(at_once - {"ChatGatewayHistoryWentBack"}, lasting | {"ChatGatewayConnectionsRefused"})
+
+    def test_whatever_is_added_up_keeps_its_cluster_and_namespace(self):
+        for rule in rules():
+            for labels in re.findall(r"\b(?:by|on) \(([^)]*)\)", rule["expr"]):
+                with self.subTest(rule.get("alert", rule.get("record"))):
+                    self.assertEqual(labels.split(", ")[:3], ["cluster", "namespace", "job"])
 
 
 class Dashboard(unittest.TestCase):
