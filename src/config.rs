@@ -136,6 +136,10 @@ pub struct Settings {
     /// Which log lines are written, as `info` or `chat_gateway=debug,info`.
     #[arg(long, env = "RUST_LOG", default_value = "info", value_name = "FILTER")]
     pub rust_log: String,
+    /// How often a second a client is followed that wants its trace sampled, with bursts of two seconds' worth; past that
+    /// OTEL_TRACES_SAMPLER decides alone.
+    #[arg(long, env, default_value_t = 5, value_name = "RATE")]
+    pub trace_client_sampled_per_second: u32,
     /// How often a session is pinged, in seconds.
     #[arg(long, env, default_value_t = 25, value_parser = clap::value_parser!(u64).range(1..=3600), value_name = "SECONDS")]
     pub ping_seconds: u64,

@@ -162,12 +162,15 @@ impl Parts {
             begun,
             ended: SystemTime::now(),
             messages: batch.rows.len(),
-            database: self.store.system(),
-            committed: result.is_ok(),
+            database: self.store.database().clone(),
+            failure: result
+                .as_ref()
+                .err()
+                .map(|e| e.kind().unwrap_or("refused".into())),
             batch: None,
         };
         self.metrics
-            .journal_batch(stage.messages, clock.elapsed(), stage.committed);
+            .journal_batch(stage.messages, clock.elapsed(), result.is_ok());
         let sampled = batch
             .replies
             .iter()

@@ -89,7 +89,11 @@ fn run(settings: Settings) -> Result<ExitCode, Failure> {
     let runtime = runtime()?;
     let started = {
         let _inside = runtime.enter();
-        Telemetry::start(settings.log_format, &settings.rust_log)
+        Telemetry::start(
+            settings.log_format,
+            &settings.rust_log,
+            settings.trace_client_sampled_per_second,
+        )
     };
     let telemetry = started.map_err(|e| Failure::new(BAD_CONFIG, e))?;
     let exporters = telemetry.clone();

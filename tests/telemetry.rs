@@ -9,6 +9,8 @@ mod context;
 mod others;
 #[path = "telemetry/outage.rs"]
 mod outage;
+#[path = "telemetry/sampling.rs"]
+mod sampling;
 #[path = "telemetry/secrets.rs"]
 mod secrets;
 #[path = "telemetry/tls.rs"]

@@ -108,7 +108,7 @@ async fn answer(
         .get(header::ORIGIN)
         .filter(|origin| gateway.allows(origin))
         .cloned();
-    let asked = Asked::begin(&request, address, gateway.context.metrics.clone());
+    let asked = Asked::begin(&request, address, &gateway.context);
     lingering::linger(&mut request, &gateway.clients);
     let result = match gateway.admit(&request, address) {
         Ok(Some(answered)) => Ok(answered),

@@ -10,6 +10,7 @@ use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::metrics::Metrics;
+use crate::session::Context;
 use crate::telemetry::TraceContext;
 
 /// A method that nobody knows, so that a stranger cannot make as many series as there are words.
@@ -37,7 +38,7 @@ pub(super) struct Answered {
 }
 
 impl Asked {
-    pub fn begin(request: &Request, client: IpAddr, metrics: Metrics) -> Self {
+    pub fn begin(request: &Request, client: IpAddr, context: &Context) -> Self {
         let method = known(request.method());
         let span = tracing::info_span!(
             "request",
@@ -56,7 +57,7 @@ impl Asked {
         if method == OTHER {
             span.record("http.request.method_original", request.method().as_str());
         }
-        if let Some(parent) = traceparent(request)
+        if let Some(parent) = context.traces.admit(traceparent(request))
             && let Err(e) = span.set_parent(parent.parent())
         {
             tracing::debug!(error = %e, "a request's trace was not continued");
@@ -68,7 +69,7 @@ impl Asked {
             span,
             method,
             begun: Instant::now(),
-            metrics,
+            metrics: context.metrics.clone(),
             answered: false,
         }
     }

@@ -152,15 +152,13 @@ impl Session {
 
     fn submit(&mut self, NewMessage { text, nonce, trace }: NewMessage, now: Instant) {
         let Some(writer) = &self.writer else { return };
+        let traces = &self.context.traces;
         let draft = Draft {
             room: self.seat.name.clone(),
             room_id: self.seat.id,
             sender: writer.user.clone(),
             nonce: nonce.clone(),
-            span: self
-                .context
-                .traces
-                .publish(trace.or(writer.trace), &self.seat.name, text.len()),
+            span: traces.publish(traces.admit(trace.or(writer.trace)), &self.seat.name, text.len()),
             text,
         };
         match self.context.journal.submit(draft) {

@@ -4,8 +4,6 @@ use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, EntityTrait, QueryFilter, QuerySelect,
 };
 
-use tracing::instrument;
-
 use super::{Cause, Store, StoreError, entities::accounts, now_millis};
 use crate::ids::{User, UserId, Username};
 
@@ -19,7 +17,6 @@ pub struct Account {
 
 impl Store {
     /// Creates an account. [`StoreError::Taken`]: the name is in use.
-    #[instrument(name = "INSERT accounts", skip_all, fields(otel.kind = "client", db.system.name = self.system(), db.operation.name = "INSERT", db.collection.name = "accounts"))]
     pub async fn create_account(
         &self,
         username: &Username,
@@ -48,30 +45,28 @@ impl Store {
     }
 
     async fn insert_account(&self, row: accounts::ActiveModel) -> Result<accounts::Model, StoreError> {
-        self.run(async |line| {
+        let work = self.run(async |line| {
             let stored = row.insert(line).await.map_err(StoreError::from);
             stored.map_err(|e| match e.is_taken() {
                 true => StoreError::Taken,
                 false => e,
             })
-        })
-        .await
+        });
+        self.traced("INSERT", "accounts", work).await
     }
 
     /// The account of that name, however it is spelled; without one, the account whose name looks like it.
-    #[instrument(name = "SELECT accounts", skip_all, fields(otel.kind = "client", db.system.name = self.system(), db.operation.name = "SELECT", db.collection.name = "accounts"))]
     pub async fn find_account(&self, username: &Username) -> Result<Option<Account>, StoreError> {
-        let found = self
-            .run(async |line| {
-                let found = accounts::Entity::find().filter(
-                    Condition::any()
-                        .add(accounts::Column::UsernameKey.eq(username.key()))
-                        .add(accounts::Column::Skeleton.eq(username.skeleton())),
-                );
-                // Two at most: both columns are unique.
-                Ok(found.all(line).await?)
-            })
-            .await?;
+        let work = self.run(async |line| {
+            let found = accounts::Entity::find().filter(
+                Condition::any()
+                    .add(accounts::Column::UsernameKey.eq(username.key()))
+                    .add(accounts::Column::Skeleton.eq(username.skeleton())),
+            );
+            // Two at most: both columns are unique.
+            Ok(found.all(line).await?)
+        });
+        let found = self.traced("SELECT", "accounts", work).await?;
         let row = found
             .into_iter()
             .min_by_key(|row| row.username_key != username.key());
@@ -85,17 +80,15 @@ impl Store {
     }
 
     /// Whether the account still exists (its token may outlive it).
-    #[instrument(name = "SELECT accounts", skip_all, fields(otel.kind = "client", db.system.name = self.system(), db.operation.name = "SELECT", db.collection.name = "accounts"))]
     pub async fn has_account(&self, id: UserId) -> Result<bool, StoreError> {
-        let found: Option<i64> = self
-            .run(async |line| {
-                let found = accounts::Entity::find_by_id(id)
-                    .select_only()
-                    .column(accounts::Column::Id)
-                    .into_tuple();
-                Ok(found.one(line).await?)
-            })
-            .await?;
+        let work = self.run(async |line| {
+            let found = accounts::Entity::find_by_id(id)
+                .select_only()
+                .column(accounts::Column::Id)
+                .into_tuple();
+            Ok(found.one(line).await?)
+        });
+        let found: Option<i64> = self.traced("SELECT", "accounts", work).await?;
         Ok(found.is_some())
     }
 }

@@ -1,6 +1,7 @@
 //! Connecting.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use migrations::{Migrator, MigratorTrait};
@@ -11,6 +12,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use super::migrate::{SchemaError, missing};
 use super::pool::{ACQUIRE, Connections, Pool};
 use super::{Backend, Outages, Store, StoreError};
+use crate::telemetry;
 
 /// How long one statement may go on in Postgres when we have given it up: it may hold a room's row.
 const STATEMENT: Duration = Duration::from_secs(10);
@@ -95,6 +97,12 @@ impl Server {
                 pooled: server.pooled,
             },
             outages: Outages::default(),
+            database: Arc::new(telemetry::Database {
+                system: "postgresql",
+                namespace: self.options.get_database().unwrap_or_default().to_owned(),
+                address: Some(self.options.get_host().to_owned()),
+                port: Some(self.options.get_port()),
+            }),
         })
     }
 }
@@ -137,6 +145,12 @@ impl Store {
         let store = Self {
             backend: Backend::Sqlite(db),
             outages: Outages::default(),
+            database: Arc::new(telemetry::Database {
+                system: "sqlite",
+                namespace: file.display().to_string(),
+                address: None,
+                port: None,
+            }),
         };
         store
             .fill_skeletons()
@@ -145,12 +159,9 @@ impl Store {
         Ok(store)
     }
 
-    /// `db.system.name` of the semantic conventions.
-    pub fn system(&self) -> &'static str {
-        match &self.backend {
-            Backend::Postgres { .. } => "postgresql",
-            Backend::Sqlite(_) => "sqlite",
-        }
+    /// Where it is, as spans say it.
+    pub fn database(&self) -> &Arc<telemetry::Database> {
+        &self.database
     }
 
     pub fn outages(&self) -> &Outages {

@@ -7,7 +7,6 @@ use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseBackend, EntityTrait, QueryFilter, QueryResult, QuerySelect,
     Statement, Value,
 };
-use tracing::instrument;
 use uuid::Uuid;
 
 use super::{Backend, Store, StoreError, entities::messages, entities::rooms};
@@ -39,9 +38,9 @@ pub struct Stored {
 
 impl Store {
     /// A room's head, and what stands at the point's place.
-    #[instrument(name = "SELECT rooms", skip_all, fields(otel.kind = "client", db.system.name = self.system(), db.operation.name = "SELECT", db.collection.name = "rooms"))]
     pub async fn head(&self, room: RoomId, point: Option<Point>) -> Result<Head, StoreError> {
-        let heads = self.heads(&[(room, point)]).await?;
+        let asked = [(room, point)];
+        let heads = self.traced("SELECT", "rooms", self.heads(&asked)).await?;
         Ok(heads.first().copied().unwrap_or_default())
     }
 

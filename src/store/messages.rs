@@ -3,7 +3,6 @@
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Statement, Value,
 };
-use tracing::instrument;
 
 use super::{Store, StoreError, entities::messages};
 use crate::ids::{RoomName, Seq};
@@ -40,7 +39,6 @@ WHERE ahead <= $5 ORDER BY seq";
 impl Store {
     /// What follows `after`, oldest first: at least one message if there is one, and about `bytes` as frames, without
     /// the length of the last.
-    #[instrument(name = "SELECT messages", skip_all, fields(otel.kind = "client", db.system.name = self.system(), db.operation.name = "SELECT", db.collection.name = "messages"))]
     pub async fn page(&self, room: &RoomName, after: Seq, bytes: usize) -> Result<Vec<Message>, StoreError> {
         let values: [Value; 5] = [
             FRAME.into(),
@@ -49,18 +47,16 @@ impl Store {
             PAGE_MESSAGES.into(),
             (bytes.max(FRAME as usize) as i64).into(),
         ];
-        let rows = self
-            .run(async |line| {
-                let statement = Statement::from_sql_and_values(line.get_database_backend(), PAGE, values);
-                Ok(messages::Entity::find().from_raw_sql(statement).all(line).await?)
-            })
-            .await?;
+        let work = self.run(async |line| {
+            let statement = Statement::from_sql_and_values(line.get_database_backend(), PAGE, values);
+            Ok(messages::Entity::find().from_raw_sql(statement).all(line).await?)
+        });
+        let rows = self.traced("SELECT", "messages", work).await?;
         Ok(rows.into_iter().map(|row| row.into_message(room)).collect())
     }
 
     /// At most `limit` messages with `after < seq < before`, oldest first: those nearest to `after` if it is
     /// given, else the newest of them.
-    #[instrument(name = "SELECT messages", skip_all, fields(otel.kind = "client", db.system.name = self.system(), db.operation.name = "SELECT", db.collection.name = "messages"))]
     pub async fn messages(
         &self,
         room: &RoomName,
@@ -81,8 +77,9 @@ impl Store {
             Some(_) => query.order_by_asc(messages::Column::Seq),
             None => query.order_by_desc(messages::Column::Seq),
         };
+        let work = self.run(async |line| Ok(query.all(line).await?));
         let mut rows: Vec<Message> = self
-            .run(async |line| Ok(query.all(line).await?))
+            .traced("SELECT", "messages", work)
             .await?
             .into_iter()
             .map(|row| row.into_message(room))
@@ -94,14 +91,12 @@ impl Store {
     }
 
     /// The message at that place.
-    #[instrument(name = "SELECT messages", skip_all, fields(otel.kind = "client", db.system.name = self.system(), db.operation.name = "SELECT", db.collection.name = "messages"))]
     pub async fn message_at(&self, room: &RoomName, seq: Seq) -> Result<Option<Message>, StoreError> {
-        let row = self
-            .run(async |line| {
-                let found = messages::Entity::find_by_id((room.id().0, seq as i64));
-                Ok(found.one(line).await?)
-            })
-            .await?;
+        let work = self.run(async |line| {
+            let found = messages::Entity::find_by_id((room.id().0, seq as i64));
+            Ok(found.one(line).await?)
+        });
+        let row = self.traced("SELECT", "messages", work).await?;
         Ok(row.map(|row| row.into_message(room)))
     }
 }

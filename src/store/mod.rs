@@ -13,6 +13,9 @@ mod outage;
 mod pool;
 mod size;
 mod skeletons;
+mod spans;
+
+use std::sync::Arc;
 
 use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
 
@@ -25,6 +28,8 @@ pub use migrate::{MigrateError, SchemaError, migrate};
 pub use outage::{Cause, Outages};
 pub use pool::Connections;
 pub use size::Size;
+
+use crate::telemetry::Database;
 
 /// Why the store did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -137,6 +142,7 @@ fn sqlstate(e: &DbErr) -> Option<String> {
 pub struct Store {
     backend: Backend,
     outages: Outages,
+    database: Arc<Database>,
 }
 
 /// Milliseconds since the Unix epoch.

@@ -51,6 +51,11 @@ impl TraceContext {
         self.flags & 1 == 1
     }
 
+    pub(super) const fn with_sampled(self, sampled: bool) -> Self {
+        let flags = if sampled { self.flags | 1 } else { self.flags & !1 };
+        Self { flags, ..self }
+    }
+
     pub fn encode(&self, into: &mut Vec<u8>) {
         into.extend_from_slice(&self.trace_id);
         into.extend_from_slice(&self.span_id);

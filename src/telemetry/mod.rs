@@ -4,9 +4,9 @@
 //! message costs a branch. An endpoint that is away costs its batches: the queues are bounded and full ones drop.
 
 mod context;
-mod early;
 mod export;
 mod losses;
+mod sampling;
 mod trace;
 
 use std::io::IsTerminal;
@@ -29,10 +29,10 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::LogFormat;
 pub use context::{Origin, TraceContext};
-use early::Ids;
 use export::Signal;
 use losses::{Losses, Noted, Queue};
-pub use trace::{Delivery, PublishSpan, RelaySpan, Stage, Traces};
+use sampling::Sampling;
+pub use trace::{Database, Delivery, PublishSpan, RelaySpan, Stage, Traces};
 
 /// `service.name` where the environment does not give one, and the instrumentation scope.
 const NAME: &str = "chat-gateway";
@@ -62,6 +62,7 @@ pub enum TelemetryError {
 #[derive(Debug, Clone)]
 pub struct Telemetry {
     traces: Option<SdkTracerProvider>,
+    sampling: Sampling,
     metrics: SdkMeterProvider,
     registry: Registry,
 }
@@ -87,12 +88,18 @@ pub fn json_line(level: &str, message: &str, fields: &[(&str, &str)]) -> String 
 
 impl Telemetry {
     /// Starts logging and, where the environment names an endpoint, exporting. Inside a runtime, which gRPC needs.
-    pub fn start(format: LogFormat, filter: &str) -> Result<Self, TelemetryError> {
-        let telemetry = Self::exporters()?;
+    /// `budget`: how often a second a client is followed that wants its trace sampled.
+    pub fn start(format: LogFormat, filter: &str, budget: u32) -> Result<Self, TelemetryError> {
+        let telemetry = Self::exporters(Sampling::from_environment(budget))?;
         let spans = telemetry.traces.as_ref().map(|provider| {
             let ours = EnvFilter::new("chat_gateway=info");
+            // What threads and lines of code did is nobody's question of a trace; the spans' names say where they are.
             tracing_opentelemetry::layer()
                 .with_tracer(provider.tracer(NAME))
+                .with_location(false)
+                .with_threads(false)
+                .with_target(false)
+                .with_tracked_inactivity(false)
                 .with_filter(ours)
         });
         let lines = tracing_subscriber::fmt::layer()
@@ -115,14 +122,14 @@ impl Telemetry {
         Ok(telemetry)
     }
 
-    fn exporters() -> Result<Self, TelemetryError> {
+    fn exporters(sampling: Sampling) -> Result<Self, TelemetryError> {
         let (resource, losses) = (resource(), Losses::default());
         let traces = match Signal::Traces.is_wanted() {
             false => None,
             true => {
                 let queue = Queue::new(export::spans()?, losses.clone());
                 let provider = SdkTracerProvider::builder()
-                    .with_id_generator(Ids::default())
+                    .with_sampler(sampling.clone())
                     .with_span_processor(queue);
                 Some(provider.with_resource(resource.clone()).build())
             }
@@ -142,10 +149,12 @@ impl Telemetry {
         }
         let this = Self {
             traces,
+            sampling,
             metrics: metrics.build(),
             registry,
         };
         losses.observe(&this.meter());
+        this.sampling.observe(&this.meter());
         Ok(this)
     }
 
@@ -154,7 +163,10 @@ impl Telemetry {
     }
 
     pub fn traces(&self) -> Traces {
-        Traces::new(self.traces.as_ref().map(|provider| provider.tracer(NAME)))
+        let tracer = self.traces.as_ref().map(|provider| provider.tracer(NAME));
+        tracer.map_or_else(Traces::default, |tracer| {
+            Traces::new(tracer, self.sampling.clone())
+        })
     }
 
     /// All metrics, in the text format of Prometheus.

@@ -2,6 +2,7 @@
 //! on every replica. Made with OpenTelemetry's own interface, not with `tracing` spans, so that a message that is
 //! not sampled costs no more than the decision.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +12,7 @@ use opentelemetry_sdk::trace::{SdkTracer, Span as SdkSpan};
 use uuid::Uuid;
 
 use super::context::TraceContext;
-use super::early::Early;
+use super::sampling::{Sampling, decided};
 use crate::ids::{RoomName, Seq};
 use crate::store::Appended;
 
@@ -23,9 +24,12 @@ pub type RelaySpan = SdkSpan;
 
 /// Makes spans, or none where nothing is exported. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Traces {
-    tracer: Option<Arc<SdkTracer>>,
-    early: Option<Arc<Early>>,
+pub struct Traces(Option<Tracer>);
+
+#[derive(Debug, Clone)]
+struct Tracer {
+    spans: Arc<SdkTracer>,
+    sampling: Sampling,
 }
 
 /// A publish that is sampled, until its message is stored.
@@ -36,69 +40,88 @@ pub struct PublishSpan {
     submitted: SystemTime,
 }
 
+/// A database, by the semantic conventions.
+#[derive(Debug)]
+pub struct Database {
+    /// `db.system.name`.
+    pub system: &'static str,
+    pub namespace: String,
+    /// Of a server.
+    pub address: Option<String>,
+    pub port: Option<u16>,
+}
+
 /// A batch's transaction, as the publishes in it see it.
 #[derive(Debug)]
 pub struct Stage {
     pub begun: SystemTime,
     pub ended: SystemTime,
     pub messages: usize,
-    /// `db.system.name`.
-    pub database: &'static str,
-    pub committed: bool,
+    pub database: Arc<Database>,
+    /// What went wrong, where it was not committed.
+    pub failure: Option<Cow<'static, str>>,
     /// Its own span, where a publish in it is sampled.
     pub batch: Option<SpanContext>,
 }
 
 impl Traces {
-    pub(super) fn new(tracer: Option<SdkTracer>) -> Self {
-        Self {
-            tracer: tracer.map(Arc::new),
-            early: Early::from_environment().map(Arc::new),
+    pub(super) fn new(spans: SdkTracer, sampling: Sampling) -> Self {
+        let spans = Arc::new(spans);
+        Self(Some(Tracer { spans, sampling }))
+    }
+
+    /// What a client sent as its context, with the flag that counts here: whether it is sampled is decided now.
+    pub fn admit(&self, client: Option<TraceContext>) -> Option<TraceContext> {
+        match &self.0 {
+            Some(Tracer { sampling, .. }) => client.map(|client| sampling.admit(client)),
+            None => client,
         }
     }
 
-    /// Begins a publish, below what the client said; `None` where it is not sampled.
+    /// Begins a publish, below what was admitted or decided; `None` where it is not sampled.
     pub fn publish(
         &self,
         parent: Option<TraceContext>,
         room: &RoomName,
         bytes: usize,
     ) -> Option<Box<PublishSpan>> {
-        let tracer = self.tracer.as_ref()?;
-        if let Some(early) = &self.early
-            && early.refuses(parent.as_ref())
-        {
-            return None;
-        }
+        let Tracer { spans, sampling } = self.0.as_ref()?;
+        let parent = match parent {
+            Some(parent) => parent.is_sampled().then(|| parent.parent()),
+            None => sampling.draw().then(decided),
+        }?;
         let builder = SpanBuilder::from_name("send room").with_kind(SpanKind::Producer);
-        let mut span =
-            builder.start_with_context(&**tracer, &parent.map_or_else(Context::new, TraceContext::parent));
+        let mut span = builder.start_with_context(&**spans, &parent);
         if !span.is_recording() {
             return None;
         }
         span.set_attributes(messaging(SYSTEM, "send", "send", room.as_str()));
         span.set_attribute(KeyValue::new("messaging.message.body.size", bytes as i64));
         Some(Box::new(PublishSpan {
-            tracer: tracer.clone(),
+            tracer: spans.clone(),
             span,
             submitted: SystemTime::now(),
         }))
     }
 
-    /// The span of a batch, linked to the publishes in it that are sampled; `None` where none is.
+    /// The span of a batch, linked to the publishes in it that are sampled; `None` where none is, and it was committed. One
+    /// that failed is recorded always.
     pub fn batch<'a>(&self, stage: &Stage, of: impl Iterator<Item = &'a PublishSpan>) -> Option<SpanContext> {
-        let tracer = self.tracer.as_ref()?;
+        let Tracer { spans, .. } = self.0.as_ref()?;
         let publishes: Vec<SpanContext> = of.map(|publish| publish.span.span_context().clone()).collect();
-        let first = publishes.first()?.clone();
+        // In the trace of the first of them, since it has to be in one.
+        let parent = match publishes.first() {
+            Some(first) => Context::new().with_remote_span_context(first.clone()),
+            None if stage.failure.is_none() => return None,
+            None => decided(),
+        };
         let links = publishes.into_iter().map(Link::with_context).collect();
         let builder = SpanBuilder::from_name("commit batch")
             .with_kind(SpanKind::Client)
             .with_start_time(stage.begun)
             .with_links(links)
             .with_attributes(stage.attributes());
-        // In the trace of the first of them, since it has to be in one.
-        let parent = Context::new().with_remote_span_context(first);
-        let mut span = builder.start_with_context(&**tracer, &parent);
+        let mut span = builder.start_with_context(&**spans, &parent);
         span.set_status(stage.status());
         span.end_with_timestamp(stage.ended);
         Some(span.span_context().clone())
@@ -116,14 +139,16 @@ impl Traces {
         let builder = SpanBuilder::from_name("publish redis")
             .with_kind(SpanKind::Producer)
             .with_attributes(attributes);
-        let span = builder.start_with_context(&**self.tracer.as_ref()?, &parent.parent());
+        let span = builder.start_with_context(&*self.0.as_ref()?.spans, &parent.parent());
         let context = TraceContext::of(span.span_context());
         Some((span, context))
     }
 
     /// A message has reached its room on this replica and its sessions have been woken.
     pub fn deliver(&self, parent: TraceContext, delivery: &Delivery<'_>) {
-        let Some(tracer) = &self.tracer else { return };
+        let Some(Tracer { spans, .. }) = &self.0 else {
+            return;
+        };
         let mut attributes = messaging(SYSTEM, "deliver", "process", delivery.room.as_str()).to_vec();
         attributes.extend(identity(delivery.message));
         attributes.extend([
@@ -137,7 +162,7 @@ impl Traces {
         let builder = SpanBuilder::from_name("deliver room")
             .with_kind(SpanKind::Consumer)
             .with_attributes(attributes);
-        builder.start_with_context(&**tracer, &parent.parent()).end();
+        builder.start_with_context(&**spans, &parent.parent()).end();
     }
 }
 
@@ -184,19 +209,34 @@ impl PublishSpan {
 }
 
 impl Stage {
-    fn attributes(&self) -> [KeyValue; 4] {
-        [
-            KeyValue::new("db.system.name", self.database),
+    fn attributes(&self) -> Vec<KeyValue> {
+        let Database {
+            system,
+            namespace,
+            address,
+            port,
+        } = &*self.database;
+        let mut attributes = vec![
+            KeyValue::new("db.system.name", *system),
+            KeyValue::new("db.namespace", namespace.clone()),
             KeyValue::new("db.operation.name", "append"),
             KeyValue::new("db.collection.name", "messages"),
             KeyValue::new("db.operation.batch.size", self.messages as i64),
-        ]
+        ];
+        attributes.extend(
+            address
+                .clone()
+                .map(|address| KeyValue::new("server.address", address)),
+        );
+        attributes.extend(port.map(|port| KeyValue::new("server.port", i64::from(port))));
+        attributes.extend(self.failure.clone().map(|kind| KeyValue::new("error.type", kind)));
+        attributes
     }
 
     fn status(&self) -> Status {
-        match self.committed {
-            true => Status::Unset,
-            false => Status::error("the batch was not committed"),
+        match self.failure {
+            None => Status::Unset,
+            Some(_) => Status::error("the batch was not committed"),
         }
     }
 }

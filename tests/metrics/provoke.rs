@@ -12,7 +12,7 @@ use crate::{ROOM, USER};
 
 /// Replicas that keep one message of a room in memory, refuse to resume over more than two, let so many people log in, and
 /// have a collector that is not there.
-pub fn settings<'a>(logins: &'a str, nowhere: &'a str) -> [(&'a str, &'a str); 9] {
+pub fn settings<'a>(logins: &'a str, nowhere: &'a str) -> [(&'a str, &'a str); 12] {
     [
         ("WARM_LOG_MESSAGES", "1"),
         ("RESUME_LIMIT", "2"),
@@ -21,6 +21,9 @@ pub fn settings<'a>(logins: &'a str, nowhere: &'a str) -> [(&'a str, &'a str); 9
         ("LIMIT_LOGINS_PER_MINUTE", logins),
         ("LIMIT_SIGNUPS_PER_MINUTE", "1000"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", nowhere),
+        ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"),
+        ("OTEL_TRACES_SAMPLER_ARG", "0.9"),
+        ("TRACE_CLIENT_SAMPLED_PER_SECOND", "0"),
         ("OTEL_BSP_SCHEDULE_DELAY", "100"),
         ("OTEL_METRIC_EXPORT_INTERVAL", "200"),
     ]
@@ -48,6 +51,14 @@ pub async fn everything(cluster: &Cluster) {
 
     let again = json!({"username": user.username, "secret": "a guess"});
     assert_eq!(here.post("/api/v1/login", None, &again).await.status, 429);
+
+    // One in ten is not sampled but by its client's wish, which is not followed here.
+    for n in 0..200 {
+        let traceparent = format!("00-{n:032x}-{n:016x}-01", n = n + 1);
+        let message = json!({"text": "a message", "nonce": format!("wish {n}"), "traceparent": traceparent});
+        client.send(message).await;
+    }
+    client.next_where(|event| event["nonce"] == "wish 199").await;
 
     strangers_publish(cluster).await;
 
