@@ -16,6 +16,7 @@ mod cluster {
     mod durable;
     mod faulty_redis;
     mod linger;
+    mod memory;
     mod migrate;
     mod nonce;
     mod older_copy;

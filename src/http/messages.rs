@@ -24,6 +24,8 @@ use crate::telemetry::TraceContext;
 
 /// How many messages a page of the history has without `limit`.
 const DEFAULT_PAGE: u64 = 50;
+/// The most bytes that the texts of a page have as JSON; one message is a page, however long it is.
+const PAGE_BYTES: usize = 1024 * 1024;
 /// The most messages that `last` may ask for (wire contract).
 const MAX_LAST: Seq = 200;
 
@@ -95,6 +97,77 @@ pub enum Published {
     Before(Json<Envelope<Message>>),
 }
 
+/// A page of the history in the making, nearest first in the direction of reading.
+struct Page {
+    limit: u64,
+    after: Option<Seq>,
+    before: Option<Seq>,
+    messages: Vec<protocol::Message>,
+    bytes: usize,
+    more: bool,
+    done: bool,
+}
+
+impl Page {
+    const fn of(limit: u64, after: Option<Seq>, before: Option<Seq>) -> Self {
+        Self {
+            limit,
+            after,
+            before,
+            messages: Vec::new(),
+            bytes: 0,
+            more: false,
+            done: false,
+        }
+    }
+
+    /// After and before what, and how many, to read next: one more than the limit, which says whether there is more.
+    fn lacks(&self, at_once: u64) -> Option<(Option<Seq>, Option<Seq>, u64)> {
+        let farthest = self.messages.last().map(|message| message.seq);
+        let (after, before) = match self.after {
+            Some(after) => (farthest.or(Some(after)), self.before),
+            None => (None, farthest.or(self.before)),
+        };
+        let lacking = self.limit + 1 - self.messages.len() as u64;
+        (!self.done).then_some((after, before, lacking.min(at_once)))
+    }
+
+    /// What was read, oldest first, where `wanted` were asked for.
+    fn add(&mut self, mut messages: Vec<protocol::Message>, wanted: u64) {
+        self.done = (messages.len() as u64) < wanted;
+        if self.after.is_none() {
+            messages.reverse();
+        }
+        for message in messages {
+            self.bytes += escaped(&message.text);
+            let full = self.messages.len() as u64 == self.limit || self.bytes > PAGE_BYTES;
+            if full && !self.messages.is_empty() {
+                (self.more, self.done) = (true, true);
+                return;
+            }
+            self.messages.push(message);
+        }
+    }
+
+    /// Oldest first, and whether there is more.
+    fn in_order(mut self) -> (Vec<protocol::Message>, bool) {
+        if self.after.is_none() {
+            self.messages.reverse();
+        }
+        (self.messages, self.more)
+    }
+}
+
+/// How many bytes a text has as a string of JSON.
+fn escaped(text: &str) -> usize {
+    let byte = |byte: u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0x00..0x20 => 6,
+        _ => 1,
+    };
+    text.bytes().map(byte).sum()
+}
+
 #[derive(Debug)]
 pub struct Messages;
 
@@ -120,16 +193,15 @@ impl Messages {
         let store = &gateway.context.store;
         // The head first, so that it is never behind the messages by more than what came in between.
         let head = gateway.context.rooms.stored_head(room.id()).await?;
-        let mut messages = store.messages(&room, after, before, limit + 1).await?;
-        let more = messages.len() as u64 > limit;
-        if more {
-            // The one too many is the farthest in the direction of reading.
-            drop(if after.is_some() {
-                messages.pop()
-            } else {
-                Some(messages.remove(0))
-            });
+        // As many at a time as can be had without holding many times a page.
+        let longest = gateway.context.settings.message_max_bytes.max(1);
+        let at_once = (PAGE_BYTES / longest).max(1) as u64;
+        let mut page = Page::of(limit, after, before);
+        while let Some((after, before, wanted)) = page.lacks(at_once) {
+            let messages = store.messages(&room, after, before, wanted).await?;
+            page.add(messages, wanted);
         }
+        let (messages, more) = page.in_order();
         let seq = messages.last().map_or(head, |newest| head.max(newest.seq));
         let messages = messages.into_iter().map(Message::from).collect();
         Ok(Json(Envelope::of(History { messages, seq, more })))

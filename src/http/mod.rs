@@ -5,6 +5,7 @@ mod admission;
 mod caller;
 mod error;
 mod forwarded;
+mod held;
 mod lingering;
 mod listen;
 mod messages;
@@ -118,6 +119,12 @@ async fn answer(
             .await
             .map(IntoResponse::into_response),
         Err(refused) => Err(refused.into()),
+    };
+    let result = match result {
+        Ok(response) => held::hold(response, &gateway.context.memory.answers)
+            .await
+            .map_err(poem::Error::from),
+        Err(e) => Err(e),
     };
     let (mut response, answered) = match result {
         Ok(response) => {

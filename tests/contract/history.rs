@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::http::{Api, answer};
 use crate::Site;
 
-suite!(history, [], [ranges, out_of_range, unknown_rooms]);
+suite!(history, [], [ranges, long_texts, out_of_range, unknown_rooms]);
 
 /// What an answer says in short: the seqs, the head, whether there is more.
 fn short(data: &Value) -> (Vec<u64>, u64, bool) {
@@ -73,6 +73,55 @@ async fn ranges(site: Site) {
         .request("GET", "/rooms/long/messages?limit=1")
         .header("Authorization", "Basic Zm9vOmJhcg==");
     answer(odd).await.ok(200);
+}
+
+/// A page ends where it would be too large, in either direction, and says that there is more.
+async fn long_texts(site: Site) {
+    const COUNT: u64 = 60;
+    let api = Api::of(site.replica());
+    let account = site.replica().account("verbose").await;
+    // Each byte is six in JSON, 24 KiB a message.
+    let text = "\u{1}".repeat(4096);
+    for _ in 0..COUNT {
+        api.say(&account, "wide", &text).await;
+    }
+    for from in ["after=0", "before=9007199254740991", ""] {
+        let data = api
+            .get(&format!("/rooms/wide/messages?limit=200&{from}"))
+            .await
+            .ok(200);
+        assert!(data.to_string().len() < 1_200_000, "{from}");
+        let (seqs, head, more) = short(&data);
+        assert!(
+            (40..COUNT as usize).contains(&seqs.len()) && more,
+            "{from}: {seqs:?}"
+        );
+        assert_eq!(head, COUNT);
+        let (first, last) = (seqs[0], seqs[seqs.len() - 1]);
+        assert_eq!(
+            if from == "after=0" {
+                first
+            } else {
+                COUNT + 1 - last
+            },
+            1,
+            "{from}"
+        );
+        let rest = match from {
+            "after=0" => format!("after={last}"),
+            _ => format!("before={first}"),
+        };
+        let data = api
+            .get(&format!("/rooms/wide/messages?limit=200&{rest}"))
+            .await
+            .ok(200);
+        let (others, _, more) = short(&data);
+        assert_eq!(
+            (others.len() + seqs.len(), more),
+            (COUNT as usize, false),
+            "{from}"
+        );
+    }
 }
 
 async fn out_of_range(site: Site) {
