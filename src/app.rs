@@ -21,7 +21,7 @@ use crate::health::Health;
 use crate::http::{self, Admission, Gateway, Server};
 use crate::journal::{Journal, Parts};
 use crate::limits::{Limits, SharedCounts};
-use crate::memory::Memory;
+use crate::memory::{Memory, Trim};
 use crate::metrics::{self, Metrics};
 use crate::relay::{self, Relay};
 use crate::room::{self, Rooms};
@@ -43,6 +43,8 @@ const SWEEP: Duration = Duration::from_millis(500);
 const MEASURE: Duration = Duration::from_secs(60);
 /// How often addresses and people that have been quiet are forgotten.
 const FORGET: Duration = Duration::from_secs(10);
+/// How often it is looked whether the allocator keeps much.
+const TRIM: Duration = Duration::from_secs(20);
 
 /// Why the process does not start.
 #[derive(Debug, thiserror::Error)]
@@ -177,6 +179,11 @@ impl App {
         )?;
         // The limits' books are as long as there are people who are busy (I7).
         let (books, pieces) = (limits.clone(), hasher.clone());
+        let (trim, blocking) = (Arc::new(Trim::default()), workers.clone());
+        workers.spawn(repeat(TRIM, stop_workers.clone(), move || {
+            let trim = trim.clone();
+            blocking.spawn_blocking(move || trim.if_grown());
+        }));
         workers.spawn(repeat(FORGET, stop_workers.clone(), move || {
             books.forget_the_quiet();
             pieces.forget_the_idle();
