@@ -376,16 +376,19 @@ impl Claim {
         if stored.follows {
             return Verdict::Unsure;
         }
-        let (mut common, upto) = (0, self.head.max(self.heard_of));
+        let upto = self.head.max(self.heard_of);
+        let mut common = 0;
         for Point { seq, id } in &self.points {
             match stored.ids.get(seq) {
                 Some(same) if same == id => common = *seq,
                 None if *seq <= stored.head => {}
-                _ => return Verdict::WentBack(Rewind { common, upto }),
+                _ if *seq <= self.head => return Verdict::WentBack(Rewind { common, upto }),
+                _ => return Verdict::WentBack(Rewind { common: 0, upto }),
             }
         }
         match upto > stored.head {
-            true => Verdict::WentBack(Rewind { common, upto }),
+            // All that is warm is there, but not what was announced: where the histories part is not seen any more.
+            true => Verdict::WentBack(Rewind { common: 0, upto }),
             false => Verdict::Intact,
         }
     }
