@@ -193,7 +193,7 @@ fn rules_and_dashboard_ask_for_nothing_else() {
                 let own = table
                     .get(base)
                     .is_some_and(|metric| metric.labels.contains(&label));
-                if !own && !["job", "instance", "le"].contains(&label.as_str()) {
+                if !own && !["cluster", "namespace", "job", "instance", "le"].contains(&label.as_str()) {
                     unknown.push(format!("{name} by {label} in {query}"));
                 }
             }

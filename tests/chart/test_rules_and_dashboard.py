@@ -78,8 +78,8 @@ class Dashboard(unittest.TestCase):
             for target in panel["targets"]:
                 for selector in re.findall(r"\{([^}]*)\}", target["expr"]):
                     with self.subTest(panel["title"], selector=selector):
-                        self.assertRegex(selector, r'job=~"\$job\|?"')
-                        self.assertRegex(selector, r'instance=~"\$instance\|?"')
+                        for label in ("cluster", "namespace", "job", "instance"):
+                            self.assertRegex(selector, rf'\b{label}=~"\${label}\|?"')
 
     def test_no_panel_lies_on_another(self):
         taken = set()

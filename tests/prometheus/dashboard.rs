@@ -68,8 +68,10 @@ async fn value(variable: &Value, earlier: &[(String, String)], prometheus: &Prom
         .ask(&path, &[("match[]", &filled_in(series, earlier))])
         .await;
     let values: Vec<String> = serde_json::from_value(found.expect("values")).expect("strings");
-    assert!(!values.is_empty(), "{query} finds nothing");
-    match variable["allValue"].as_str() {
+    // Where targets have no such label, all are those without it.
+    let all = variable["allValue"].as_str();
+    assert!(!values.is_empty() || all == Some(".*"), "{query} finds nothing");
+    match all {
         Some(all) if !all.is_empty() => all.to_owned(),
         _ => format!("({})", values.join("|").replace('.', r"\\.")),
     }
