@@ -15,6 +15,23 @@ const TOLD: Duration = Duration::from_secs(5);
 /// What is there again is used so soon.
 const HEALED: Duration = Duration::from_secs(15);
 
+/// One replica that reaches everything by proxies, on a database of its own server or of everybody's.
+async fn proxied(database: Option<String>) -> Cluster {
+    let options = Options {
+        database,
+        proxied: true,
+        ..Options::default()
+    };
+    Cluster::start_with(binary(), options).await
+}
+
+/// In the hall, and may write.
+async fn somebody(replica: &Replica) -> Client {
+    let ann = replica.account("ann").await;
+    let connected = Client::connect(replica, "hall", Some(&ann.token), "").await;
+    connected.unwrap()
+}
+
 async fn status(replica: &Replica) -> Value {
     serde_json::from_str(&replica.ops_text("/status").await).expect("JSON")
 }
@@ -69,10 +86,7 @@ async fn a_database_that_freezes_is_noticed_and_used_again_when_it_thaws() {
     };
     let cluster = Cluster::start_with(binary(), options).await;
     let replica = cluster.replica(0);
-    let ann = replica.account("ann").await;
-    let mut sender = Client::connect(replica, "hall", Some(&ann.token), "")
-        .await
-        .unwrap();
+    let mut sender = somebody(replica).await;
     let mut reader = Client::connect(cluster.replica(1), "hall", None, "")
         .await
         .unwrap();
@@ -120,17 +134,9 @@ async fn a_database_that_freezes_is_noticed_and_used_again_when_it_thaws() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failover_behind_one_address_heals_without_a_restart() {
     let server = PostgresServer::start().await;
-    let options = Options {
-        database: Some(server.database().await),
-        proxied: true,
-        ..Options::default()
-    };
-    let cluster = Cluster::start_with(binary(), options).await;
+    let cluster = proxied(Some(server.database().await)).await;
     let replica = cluster.replica(0);
-    let ann = replica.account("ann").await;
-    let mut sender = Client::connect(replica, "hall", Some(&ann.token), "")
-        .await
-        .unwrap();
+    let mut sender = somebody(replica).await;
     sender.say("before", "before").await;
     let standby = server.standby().await;
     server.followed_by(&standby).await;
@@ -155,17 +161,9 @@ async fn a_failover_behind_one_address_heals_without_a_restart() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_answers_read_only_is_not_used_again() {
     let server = PostgresServer::start().await;
-    let options = Options {
-        database: Some(server.database().await),
-        proxied: true,
-        ..Options::default()
-    };
-    let cluster = Cluster::start_with(binary(), options).await;
+    let cluster = proxied(Some(server.database().await)).await;
     let replica = cluster.replica(0);
-    let ann = replica.account("ann").await;
-    let mut sender = Client::connect(replica, "hall", Some(&ann.token), "")
-        .await
-        .unwrap();
+    let mut sender = somebody(replica).await;
     let standby = server.standby().await;
     server.followed_by(&standby).await;
     cluster.database_proxy().redirect(standby.port());
@@ -185,16 +183,9 @@ async fn a_connection_that_answers_read_only_is_not_used_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_leaves_in_time_whatever_hangs() {
-    let options = Options {
-        proxied: true,
-        ..Options::default()
-    };
-    let cluster = Cluster::start_with(binary(), options).await;
+    let cluster = proxied(None).await;
     let replica = cluster.replica(0);
-    let ann = replica.account("ann").await;
-    let mut sender = Client::connect(replica, "hall", Some(&ann.token), "")
-        .await
-        .unwrap();
+    let mut sender = somebody(replica).await;
     sender.say("before", "before").await;
     cluster.database_proxy().freeze();
     cluster.redis_proxy().freeze();
@@ -216,16 +207,9 @@ async fn a_replica_leaves_in_time_whatever_hangs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_says_what_was_wrong_and_says_it_once() {
-    let options = Options {
-        proxied: true,
-        ..Options::default()
-    };
-    let cluster = Cluster::start_with(binary(), options).await;
+    let cluster = proxied(None).await;
     let replica = cluster.replica(0);
-    let ann = replica.account("ann").await;
-    let mut sender = Client::connect(replica, "hall", Some(&ann.token), "")
-        .await
-        .unwrap();
+    let mut sender = somebody(replica).await;
     sender.say("before", "before").await;
     cluster.database_proxy().refuse().await;
     cluster.database_proxy().cut();
@@ -249,11 +233,7 @@ async fn the_log_says_what_was_wrong_and_says_it_once() {
 /// A connection costs Postgres a process.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_hangs_up_costs_no_connection() {
-    let options = Options {
-        proxied: true,
-        ..Options::default()
-    };
-    let cluster = Cluster::start_with(binary(), options).await;
+    let cluster = proxied(None).await;
     let (replica, proxy) = (cluster.replica(0), cluster.database_proxy());
     replica.history("hall").await;
     proxy.delay(Duration::from_millis(50));
