@@ -5,9 +5,9 @@
 //! | --- | --- |
 //! | 2/8 rooms | warm logs: worth the most, as what is not there is read from the database; given back, oldest first |
 //! | 1/8 pages | pages that sessions are fed from the store with |
-//! | 1/8 answers | answers over HTTP until the kernel has taken them, bodies until they are read |
+//! | 1/8 answers | answers over HTTP until the kernel has taken them |
 //! | 1/8 passwords | argon2's blocks of 19 MiB, one a worker; at least one |
-//! | 3/8 the rest | code, threads, pools and journal (25 MiB idle), connections (4 to 10 KiB each, and as much as the send buffer in the kernel where one does not read), and what the allocator cannot give back |
+//! | 3/8 the rest | code, threads, pools and journal (25 MiB idle), connections (4 to 10 KiB each, for 10 s a body of 64 KiB, and as much as the send buffer in the kernel where one does not read), and what the allocator cannot give back |
 //!
 //! What a part holds is counted by its payload, so a share is an order of magnitude, not an account to the byte; the
 //! rest pays for the difference.
