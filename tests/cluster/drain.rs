@@ -140,3 +140,51 @@ async fn a_second_signal_ends_it_at_once() {
     replica.wait().await;
     client.closed().await;
 }
+
+/// A commit may end only after the token of its sender has, or after the replica was told to leave: the sender hears of
+/// it, and only then is closed.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_under_way_is_acked_before_the_close() {
+    const SAID: usize = 20;
+    let settings = [("DRAIN_SECONDS", "0"), ("TOKEN_TTL_SECONDS", "3")];
+    let cluster = Cluster::start(binary(), Backend::Clustered, 1, &settings).await;
+    let replica = cluster.replica(0);
+    for (code, ending) in [(4401, Duration::from_secs(3)), (1012, Duration::ZERO)] {
+        let ann = replica.account("ann").await;
+        let ends = tokio::time::Instant::now() + ending;
+        let mut client = Client::connect(replica, "hall", Some(&ann.token), "")
+            .await
+            .unwrap();
+        // Nothing is stored from before the end (a token's is a whole second) until half a second after it.
+        tokio::time::sleep_until(ends - ending.min(Duration::from_millis(1800))).await;
+        let mut lock = cluster.sql_session();
+        lock.run("BEGIN; LOCK TABLE messages IN EXCLUSIVE MODE");
+        for n in 0..SAID {
+            client
+                .send(json!({"text": "under way", "nonce": n.to_string()}))
+                .await;
+        }
+        let taken = format!(
+            "chat_messages_total {}\n",
+            if code == 4401 { SAID } else { 2 * SAID }
+        );
+        until("the journal has them", PATIENCE, async || {
+            replica.metrics().await.contains(&taken)
+        })
+        .await;
+        if code == 1012 {
+            replica.terminate().await;
+        }
+        tokio::time::sleep_until(ends + Duration::from_millis(500)).await;
+        lock.run("ROLLBACK");
+        let mut acks = 0;
+        let closed = loop {
+            match client.try_next_event(PATIENCE).await {
+                Ok(event) => acks += usize::from(event["type"] == "ack"),
+                Err(Ended::Closed(code)) => break code,
+                Err(ended) => panic!("{ended:?} after {acks} acks"),
+            }
+        };
+        assert_eq!((closed, acks), (code, SAID));
+    }
+}
