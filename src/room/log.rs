@@ -371,22 +371,25 @@ pub struct Rewind {
 }
 
 impl Claim {
-    /// A message that is missing at or below the stored head was removed, which is no contradiction.
+    /// A message that is missing at or below the stored head was removed, which is no contradiction; and a head that is
+    /// lower than a message which is there is a counter behind its table, which the next commit mends.
     pub fn judge(&self, stored: &Stored) -> Verdict {
         if stored.follows {
             return Verdict::Unsure;
         }
         let upto = self.head.max(self.heard_of);
+        let newest = stored.ids.last_key_value().map_or(0, |(seq, _)| *seq);
+        let head = stored.head.max(newest);
         let mut common = 0;
         for Point { seq, id } in &self.points {
             match stored.ids.get(seq) {
                 Some(same) if same == id => common = *seq,
-                None if *seq <= stored.head => {}
+                None if *seq <= head => {}
                 _ if *seq <= self.head => return Verdict::WentBack(Rewind { common, upto }),
                 _ => return Verdict::WentBack(Rewind { common: 0, upto }),
             }
         }
-        match upto > stored.head {
+        match upto > head {
             // All that is warm is there, but not what was announced: where the histories part is not seen any more.
             true => Verdict::WentBack(Rewind { common: 0, upto }),
             false => Verdict::Intact,

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use testkit::{Client, Cluster, Options};
+use testkit::{Backend, Client, Cluster, Options};
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -24,12 +24,8 @@ async fn check(cluster: &Cluster) -> (Option<i32>, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn counters_behind_their_tables_are_found_and_healed() {
-    // A head check that comes first takes it for a history that went back, and has everybody resume.
-    let options = Options {
-        settings: &[("HEAD_CHECK_MS", "60000")],
-        ..Options::default()
-    };
-    let cluster = Cluster::start_with(binary(), options).await;
+    // Heads are looked at all the while: a counter is no history that went back, and nobody has to resume for it.
+    let cluster = Cluster::start(binary(), Backend::Clustered, 1, &[("HEAD_CHECK_MS", "10")]).await;
     let replica = cluster.replica(0);
     let ann = replica.account("ann").await;
     replica.account("bob").await;

@@ -153,6 +153,10 @@ fn a_lower_head_is_in_doubt_unless_it_was_asked_for_earlier() {
     let mut removed = stored(7, false);
     removed.ids.clear();
     assert_eq!(log.claim().judge(&removed), Verdict::Intact);
+    // All of them are there, and the counter beside them is behind.
+    let mut behind = stored(6, false);
+    behind.head = 2;
+    assert_eq!(log.claim().judge(&behind), Verdict::Intact);
 }
 
 /// A store that can go back, everything that was ever said of it, and a log with those who follow it.
