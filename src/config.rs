@@ -106,7 +106,7 @@ pub struct Settings {
     /// The memory that the process may use, in bytes; 0: what its cgroup allows, else half of the machine's.
     #[arg(long, env, default_value_t = 0, value_parser = parse_memory, value_name = "BYTES")]
     pub memory_max: u64,
-    /// Passwords hashed at a time, 19 MiB each; 0: half of the cores.
+    /// Passwords hashed at a time, 19 MiB each, as far as MEMORY_MAX has room for them; 0: half of the cores.
     #[arg(long, env, default_value_t = 0, value_name = "COUNT")]
     pub password_workers: u16,
     /// Passwords that may wait to be hashed.
