@@ -1,5 +1,7 @@
 //! The composition root: builds the parts from the configuration, and runs them until told to stop.
 
+mod periodic;
+
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
@@ -11,6 +13,8 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use periodic::{FORGET, MEASURE, SWEEP, TRIM, check_heads, measure, repeat, repeat_waiting};
 
 use crate::auth::{HashError, Hasher, SigningKey, Tokens};
 use crate::busiest::Busiest;
@@ -37,14 +41,6 @@ const CATCH_UPS: usize = 2;
 const DEADLINE: (Duration, Duration) = (Duration::from_secs(8), Duration::from_secs(10));
 /// The same where this is the only replica: there is nowhere else to go, and who waits is the person at the keyboard.
 const ALONE: (Duration, Duration) = (Duration::from_millis(400), Duration::from_millis(800));
-/// How often empty rooms are looked for.
-const SWEEP: Duration = Duration::from_millis(500);
-/// How often the log's size is asked for.
-const MEASURE: Duration = Duration::from_secs(60);
-/// How often addresses and people that have been quiet are forgotten.
-const FORGET: Duration = Duration::from_secs(10);
-/// How often it is looked whether the allocator keeps much.
-const TRIM: Duration = Duration::from_secs(20);
 
 /// Why the process does not start.
 #[derive(Debug, thiserror::Error)]
@@ -231,6 +227,7 @@ impl App {
 
     /// Serves until `stop` resolves, then lets everybody leave. True: all of them did in time.
     pub async fn run(self, stop: impl Future<Output = ()>) -> bool {
+        self.do_periodically();
         let (stop_accepting, stop_ops) = (CancellationToken::new(), CancellationToken::new());
         let (keep_alive, metrics) = (
             Duration::from_secs(self.settings.keep_alive_seconds),
@@ -268,18 +265,6 @@ impl App {
         );
         self.clients.spawn(public.run(self.listener));
         self.workers.spawn(ops.run(self.ops_listener));
-        self.workers
-            .spawn(measure(self.context.clone(), self.stop_workers.clone()));
-        self.workers.spawn(check_heads(
-            self.context.clone(),
-            self.settings.head_check_ms,
-            self.stop_workers.clone(),
-        ));
-        let context = self.context.clone();
-        self.workers
-            .spawn(repeat(SWEEP, self.stop_workers.clone(), move || {
-                context.rooms.retire();
-            }));
 
         stop.await;
         let (window, (patience, deadline)) = match self.lock {
@@ -309,6 +294,27 @@ impl App {
             false => tracing::warn!("the deadline passed before everybody had left"),
         }
         clean
+    }
+}
+
+impl App {
+    /// Until the workers are stopped.
+    fn do_periodically(&self) {
+        let stop = || self.stop_workers.clone();
+        let context = self.context.clone();
+        self.workers.spawn(repeat(SWEEP, stop(), move || {
+            context.rooms.retire();
+        }));
+        let context = self.context.clone();
+        self.workers
+            .spawn(repeat_waiting(MEASURE, stop(), move || measure(context.clone())));
+        let (context, period) = (
+            self.context.clone(),
+            Duration::from_millis(self.settings.head_check_ms),
+        );
+        self.workers.spawn(repeat_waiting(period, stop(), move || {
+            check_heads(context.clone())
+        }));
     }
 }
 
@@ -349,54 +355,6 @@ impl Base {
                     lock: Some(lock),
                 })
             }
-        }
-    }
-}
-
-/// Finds what was published while nobody was listening (I5).
-async fn check_heads(context: Arc<Context>, millis: u64, stop: CancellationToken) {
-    let mut every = tokio::time::interval(Duration::from_millis(millis));
-    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = every.tick() => {}
-            () = stop.cancelled() => return,
-        }
-        let rooms = context.rooms.ids();
-        let (wait, checked) = tokio::join!(
-            context.store.wait_for_connection(),
-            context.rooms.check_heads(&rooms)
-        );
-        context.metrics.store_waited(wait);
-        if let Err(e) = checked {
-            tracing::debug!(error = %e, "the rooms' heads cannot be read");
-        }
-    }
-}
-
-/// Looks how much the log has grown.
-async fn measure(context: Arc<Context>, stop: CancellationToken) {
-    let mut every = tokio::time::interval(MEASURE);
-    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = every.tick() => {}
-            () = stop.cancelled() => return,
-        }
-        match context.store.size().await {
-            Ok(size) => context.metrics.store_size(size.bytes, size.messages),
-            Err(e) => tracing::debug!(error = %e, "the log's size cannot be read"),
-        }
-    }
-}
-
-/// Does the same again and again until told to stop.
-async fn repeat(period: Duration, stop: CancellationToken, act: impl Fn()) {
-    let mut every = tokio::time::interval(period);
-    loop {
-        tokio::select! {
-            _ = every.tick() => act(),
-            () = stop.cancelled() => return,
         }
     }
 }
