@@ -56,7 +56,11 @@ impl Script {
         }
         let path = std::env::var_os("PATH").expect("a PATH");
         let path = std::env::join_paths([bin].into_iter().chain(std::env::split_paths(&path))).unwrap();
-        let mut process = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/three-replicas"))
+        // Where these tests run in the background of a script, SIGINT is ignored, and so it would be by all who come
+        // after: its Ctrl-C would wait for ever.
+        let mut process = Command::new("env")
+            .arg("--default-signal=INT")
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/three-replicas"))
             .args(["--binary", env!("CARGO_BIN_EXE_chat-gateway")])
             .args([
                 "--port",
