@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::busiest::Busiest;
 use crate::ids::{Nonce, RoomId, RoomName, User, UserId};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, TraceId};
 use crate::protocol::{ErrorType, Message, Sender};
 use crate::relay::Relay;
 use crate::room::{Entry, Rooms};
@@ -34,6 +34,13 @@ pub struct Draft {
     pub text: String,
     /// The span that follows it, where it is sampled.
     pub span: Option<Box<PublishSpan>>,
+}
+
+impl Draft {
+    /// The trace that it is recorded in.
+    pub fn recorded(&self) -> Option<TraceId> {
+        self.span.as_ref()?.recorded()
+    }
 }
 
 /// A stored message.
@@ -169,8 +176,13 @@ impl Parts {
                 .map(|e| e.kind().unwrap_or("refused".into())),
             batch: None,
         };
+        let recorded = batch
+            .replies
+            .iter()
+            .flatten()
+            .find_map(|reply| reply.span.as_deref()?.recorded());
         self.metrics
-            .journal_batch(stage.messages, clock.elapsed(), result.is_ok());
+            .journal_batch(stage.messages, clock.elapsed(), result.is_ok(), recorded);
         let sampled = batch
             .replies
             .iter()

@@ -11,8 +11,8 @@
 //! 6. each session of the room writes what lies between its cursor and the head.
 //!
 //! Around it: [`config`] says what can be set, [`app`] builds the parts and runs them until told to stop,
-//! [`memory`] says what its parts may hold, [`drain`] lets the sessions leave, [`protocol`] is the wire, [`ids`] are the names, [`web`] is the page;
-//! [`telemetry`], [`metrics`], [`health`] and [`busiest`] are what operators see.
+//! [`memory`] says what its parts may hold, [`drain`] lets the sessions leave, [`protocol`] is the wire, [`ids`] are
+//! the names, [`web`] is the page; [`telemetry`], [`metrics`], [`health`] and [`busiest`] are what operators see.
 //!
 //! Invariants, named I1–I8 in comments and tests: I1 durable before visible · I2 one order without holes · I3
 //! resume is exact or says that it is not · I4 a retry is stored once · I5 Redis holds nothing that matters ·

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use testkit::{Backend, Cluster, Prometheus};
@@ -205,5 +205,34 @@ async fn every_panel_and_every_rule_has_data_under_load() {
     }
     for rule in rules(&prometheus).await {
         assert_eq!(rule["health"], "ok", "{rule}");
+    }
+    has_exemplars(&prometheus).await;
+}
+
+/// From a bucket to a trace: Prometheus has read one beside each latency of messages.
+async fn has_exemplars(prometheus: &Prometheus) {
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("a clock")
+        .as_secs();
+    let (start, end) = ((since_epoch - 600).to_string(), (since_epoch + 600).to_string());
+    for metric in [
+        "chat_ack_duration_seconds_bucket",
+        "chat_delivery_duration_seconds_bucket",
+        "chat_journal_commit_seconds_bucket",
+    ] {
+        testkit::until(metric, PATIENCE, async || {
+            let range = [("query", metric), ("start", &start), ("end", &end)];
+            let found = prometheus
+                .ask("query_exemplars", &range)
+                .await
+                .expect("exemplars");
+            let traces = found.as_array().into_iter().flatten().flat_map(|series| {
+                let exemplars = series["exemplars"].as_array().into_iter().flatten();
+                exemplars.filter_map(|exemplar| exemplar["labels"]["trace_id"].as_str())
+            });
+            traces.clone().count() > 0 && { traces }.all(|id| id.len() == 32)
+        })
+        .await;
     }
 }

@@ -238,11 +238,14 @@ impl Messages {
                 .publish(TraceContext::current(), &room, text.len()),
             text: text.clone(),
         };
-        let taken = Instant::now();
+        let (taken, recorded) = (Instant::now(), draft.recorded());
         let outcome = gateway.context.journal.submit(draft)?;
         gateway.context.metrics.message_taken();
         let outcome = outcome.await.unwrap_or(Err(JournalError::Unavailable));
-        gateway.context.metrics.acked(taken.elapsed(), outcome.is_ok());
+        gateway
+            .context
+            .metrics
+            .acked(taken.elapsed(), outcome.is_ok(), recorded);
         let committed = outcome?;
         let appended = committed.appended;
         if appended.repeated {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use poem::web::{Data, Json};
-use poem::{Endpoint, EndpointExt, Response, Route, get, handler};
+use poem::{Endpoint, EndpointExt, Request, Response, Route, get, handler};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
@@ -86,9 +86,14 @@ fn show(Data(ops): Data<&Ops>) -> Json<Shown> {
     })
 }
 
+/// In the format that is asked for: exemplars are in OpenMetrics alone.
 #[handler]
-fn metrics(Data(ops): Data<&Ops>) -> Response {
+fn metrics(request: &Request, Data(ops): Data<&Ops>) -> Response {
+    let accept = request.header("accept").unwrap_or_default();
     match ops.telemetry.render() {
+        Ok(text) if accept.contains("application/openmetrics-text") => Response::builder()
+            .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
+            .body(ops.context.metrics.openmetrics(&text)),
         Ok(text) => Response::builder()
             .content_type("text/plain; version=0.0.4")
             .body(text),

@@ -2,6 +2,7 @@
 //! What is looked up when somebody asks is in `observed`. Names, units and texts are the table in `deploy/README.md`.
 //! No attribute is ever a room or a person.
 
+mod exemplars;
 mod labels;
 mod observed;
 
@@ -13,11 +14,13 @@ use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, UpDownCounter};
 use strum::VariantArray;
 
 use crate::protocol::{Close, ErrorType};
+use exemplars::Exemplars;
+pub use exemplars::TraceId;
 pub use labels::{Late, Limit, Unshared};
 pub use observed::observe;
 
 /// Bounds of latency histograms, in seconds.
-const SECONDS: [f64; 14] = [
+static SECONDS: [f64; 14] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 /// Bounds of a request's time, as the semantic conventions advise.
@@ -33,6 +36,8 @@ pub struct Metrics(Arc<Instruments>);
 
 #[derive(Debug)]
 struct Instruments {
+    /// Of acks, deliveries and commits.
+    exemplars: [Exemplars; 3],
     sessions: UpDownCounter<i64>,
     joins: Counter<u64>,
     resumes_refused: Counter<u64>,
@@ -100,7 +105,13 @@ impl Metrics {
             .with_description("1; the labels say what runs.")
             .build();
         build.record(1, &[KeyValue::new("version", env!("CARGO_PKG_VERSION"))]);
+        let exemplars = |lines| Exemplars::new(lines, &SECONDS);
         let this = Self(Arc::new(Instruments {
+            exemplars: [
+                exemplars(("chat_ack_duration_seconds_bucket{", "outcome=\"stored\"")),
+                exemplars(("chat_delivery_duration_seconds_bucket{", "")),
+                exemplars(("chat_journal_commit_seconds_bucket{", "")),
+            ],
             sessions: level("chat.sessions", "Open sessions."),
             joins: counter("chat.joins", "Sessions that joined a room."),
             resumes_refused: counter("chat.resumes_refused", "Joins answered with recovered: false."),
@@ -284,8 +295,15 @@ impl Metrics {
         self.0.messages.add(1, &[]);
     }
 
-    /// A sender was told what became of its message.
-    pub fn acked(&self, after: Duration, stored: bool) {
+    /// What `/metrics` shows to who can read exemplars: OpenMetrics, made of Prometheus' text.
+    pub fn openmetrics(&self, text: &str) -> String {
+        exemplars::openmetrics(text, &self.0.exemplars)
+    }
+
+    /// A sender was told what became of its message; `trace`: where that is recorded.
+    pub fn acked(&self, after: Duration, stored: bool, trace: Option<TraceId>) {
+        let [acks, ..] = &self.0.exemplars;
+        acks.keep(after, trace.filter(|_| stored));
         let outcome = if stored { "stored" } else { "refused" };
         self.0
             .ack_seconds
@@ -299,7 +317,9 @@ impl Metrics {
     }
 
     /// A message has reached its room here.
-    pub fn message_arrived(&self, after_commit: Duration) {
+    pub fn message_arrived(&self, after_commit: Duration, trace: Option<TraceId>) {
+        let [_, deliveries, _] = &self.0.exemplars;
+        deliveries.keep(after_commit, trace);
         self.0.delivery_seconds.record(after_commit.as_secs_f64(), &[]);
     }
 
@@ -323,7 +343,10 @@ impl Metrics {
         self.0.journal_wait_seconds.record(wait.as_secs_f64(), &[]);
     }
 
-    pub fn journal_batch(&self, messages: usize, took: Duration, committed: bool) {
+    /// A commit; `trace`: of one of its messages, where that is recorded.
+    pub fn journal_batch(&self, messages: usize, took: Duration, committed: bool, trace: Option<TraceId>) {
+        let [.., commits] = &self.0.exemplars;
+        commits.keep(took, trace);
         self.0.journal_commit_seconds.record(took.as_secs_f64(), &[]);
         match committed {
             true => self.0.journal_batch.record(messages as u64, &[]),

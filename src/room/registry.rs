@@ -16,7 +16,7 @@ use crate::ids::{RoomId, RoomName, Seq};
 use crate::memory::Share;
 use crate::metrics::Metrics;
 use crate::store::{Store, StoreError};
-use crate::telemetry::{Delivery, Origin, Traces};
+use crate::telemetry::{Delivery, Origin, TraceContext, Traces};
 
 /// How many of a room's newest messages are read when it comes to life: what most resuming clients lack.
 const FIRST_READ: u64 = 64;
@@ -276,7 +276,10 @@ impl Rooms {
             return offered;
         }
         let since_commit = origin.age();
-        self.0.metrics.message_arrived(since_commit);
+        let recorded = origin.trace.filter(TraceContext::is_sampled);
+        self.0
+            .metrics
+            .message_arrived(since_commit, recorded.map(|trace| trace.trace_id));
         if let Some(trace) = origin.trace {
             let sessions = room.state.lock().sessions;
             self.0.traces.deliver(

@@ -161,6 +161,7 @@ impl Session {
             span: traces.publish(traces.admit(trace.or(writer.trace)), &self.seat.name, text.len()),
             text,
         };
+        let recorded = draft.recorded();
         match self.context.journal.submit(draft) {
             Ok(outcome) => {
                 debug_assert!(self.in_flight.len() < MAX_IN_FLIGHT);
@@ -168,6 +169,7 @@ impl Session {
                 self.in_flight.push_back(InFlight {
                     nonce,
                     since: now,
+                    trace: recorded,
                     outcome,
                 });
             }
@@ -177,10 +179,15 @@ impl Session {
 
     /// Tells the sender what became of its oldest draft.
     pub(super) fn answer(&mut self, outcome: Outcome) {
-        let Some(InFlight { nonce, since, .. }) = self.in_flight.pop_front() else {
+        let Some(InFlight {
+            nonce, since, trace, ..
+        }) = self.in_flight.pop_front()
+        else {
             return;
         };
-        self.context.metrics.acked(since.elapsed(), outcome.is_ok());
+        self.context
+            .metrics
+            .acked(since.elapsed(), outcome.is_ok(), trace);
         if self.in_flight.is_empty() {
             self.in_flight.shrink_to_fit();
         }

@@ -34,7 +34,7 @@ use crate::ids::{Nonce, Seq, User};
 use crate::journal::{Journal, JournalError, Outcome};
 use crate::limits::Limits;
 use crate::memory::Memory;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, TraceId};
 use crate::protocol::{self, Close, NewMessage, Pace};
 use crate::room::{Rooms, Seat};
 use crate::store::Store;
@@ -118,6 +118,7 @@ pub struct Session {
 struct InFlight {
     nonce: Option<Nonce>,
     since: Instant,
+    trace: Option<TraceId>,
     outcome: oneshot::Receiver<Outcome>,
 }
 

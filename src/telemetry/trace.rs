@@ -184,6 +184,12 @@ impl PublishSpan {
         TraceContext::of(self.span.span_context())
     }
 
+    /// The trace that it is recorded in.
+    pub fn recorded(&self) -> Option<[u8; 16]> {
+        let context = self.context();
+        context.is_sampled().then_some(context.trace_id)
+    }
+
     /// Adds the wait and the commit, which is linked to that of the whole batch, below the publish, and ends it.
     pub fn end(mut self: Box<Self>, stage: &Stage, stored: Option<Appended>) {
         if let Some(Appended { id, seq, repeated }) = stored {

@@ -61,6 +61,7 @@ impl Prometheus {
         let args = [
             "--config.file=prometheus.yml",
             "--storage.tsdb.path=data",
+            "--enable-feature=exemplar-storage",
             &listen,
         ];
         let this = Self {
