@@ -1,8 +1,8 @@
 //! The folder of an embedded gateway: whose it is, and the key in it. What is made in it is its owner's alone.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -42,16 +42,26 @@ pub async fn lock(folder: &Path) -> io::Result<File> {
 }
 
 /// Makes the folder, for its owner alone, and in it the database's file, whose mode SQLite gives to the files that it puts
-/// beside it.
+/// beside it. Those of a release that left them open to others are closed.
 pub fn make(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let database = OpenOptions::new()
+    let file = database(folder);
+    let made = OpenOptions::new()
         .create(true)
         .truncate(false)
         .write(true)
         .mode(PRIVATE)
-        .open(database(folder));
-    database.map(drop)
+        .open(&file)?;
+    made.set_permissions(Permissions::from_mode(PRIVATE))?;
+    for beside in ["-wal", "-shm"] {
+        let mut path = file.clone().into_os_string();
+        path.push(beside);
+        match std::fs::set_permissions(&path, Permissions::from_mode(PRIVATE)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Where the database is.

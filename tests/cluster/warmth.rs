@@ -78,7 +78,7 @@ async fn many_full_rooms_take_no_more_than_their_share() {
     .await;
     // And the kernel has it: by the allocator alone, nothing of it was.
     until("memory is what it was", PATIENCE, async || {
-        replica.resident_kib() < idle + (24 << 10)
+        replica.resident_kib() < idle + (20 << 10)
     })
     .await;
 }
