@@ -1,7 +1,7 @@
 //! The command line: serve (the default), migrate, openapi, health.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -162,6 +162,11 @@ fn migrate(args: &MigrateArgs) -> Result<ExitCode, Failure> {
 /// Asks `/readyz`.
 fn health(address: SocketAddr) -> Result<ExitCode, Failure> {
     let limit = Duration::from_secs(2);
+    // Who listens everywhere is here, too; `[::]` is no address to connect to where there is no IPv6.
+    let address = match address.ip().is_unspecified() {
+        true => SocketAddr::from((Ipv4Addr::LOCALHOST, address.port())),
+        false => address,
+    };
     let mut stream = TcpStream::connect_timeout(&address, limit)?;
     stream.set_read_timeout(Some(limit))?;
     write!(

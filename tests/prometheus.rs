@@ -220,6 +220,7 @@ async fn has_exemplars(prometheus: &Prometheus) {
         "chat_ack_duration_seconds_bucket",
         "chat_delivery_duration_seconds_bucket",
         "chat_journal_commit_seconds_bucket",
+        "http_server_request_duration_seconds_bucket",
     ] {
         testkit::until(metric, PATIENCE, async || {
             let range = [("query", metric), ("start", &start), ("end", &end)];

@@ -9,7 +9,7 @@ use poem::{PathPattern, Request};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, TraceId};
 use crate::session::Context;
 use crate::telemetry::TraceContext;
 
@@ -24,6 +24,8 @@ pub(super) struct Asked {
     pub span: Span,
     method: &'static str,
     begun: Instant,
+    /// Where it is recorded.
+    trace: Option<TraceId>,
     metrics: Metrics,
     answered: bool,
 }
@@ -62,13 +64,15 @@ impl Asked {
         {
             tracing::debug!(error = %e, "a request's trace was not continued");
         }
-        if let Some(trace) = span.in_scope(TraceContext::current) {
+        let trace = span.in_scope(TraceContext::current);
+        if let Some(trace) = trace {
             span.record("trace_id", trace.trace_id());
         }
         Self {
             span,
             method,
             begun: Instant::now(),
+            trace: trace.filter(TraceContext::is_sampled).map(|trace| trace.trace_id),
             metrics: context.metrics.clone(),
             answered: false,
         }
@@ -89,7 +93,7 @@ impl Asked {
             self.span.set_status(Status::error(""));
             self.span.record("error.type", error);
         }
-        let took = self.begun.elapsed();
+        let took = (self.begun.elapsed(), self.trace);
         self.metrics
             .request_done(took, self.method, route.as_deref(), Some(status.as_u16()), error);
     }
@@ -99,7 +103,7 @@ impl Drop for Asked {
     fn drop(&mut self) {
         if !self.answered {
             self.span.record("error.type", CANCELLED);
-            let took = self.begun.elapsed();
+            let took = (self.begun.elapsed(), self.trace);
             self.metrics
                 .request_done(took, self.method, None, None, Some(CANCELLED));
         }

@@ -5,19 +5,30 @@
 use std::fmt::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use opentelemetry::KeyValue;
 use parking_lot::Mutex;
 
 /// The id of a trace that is recorded.
 pub type TraceId = [u8; 16];
 
+/// How many series of one histogram have exemplars; there are fewer.
+const SERIES: usize = 256;
+
 /// Those of one histogram.
 #[derive(Debug)]
 pub(super) struct Exemplars {
-    /// The beginning of its buckets' lines, and what else is in the lines that are meant.
-    lines: (&'static str, &'static str),
+    /// The beginning of its buckets' lines.
+    begin: &'static str,
     bounds: &'static [f64],
-    /// One for each bound, and one for what is over them all.
-    last: Mutex<Vec<Option<Exemplar>>>,
+    series: Mutex<Vec<Series>>,
+}
+
+/// One for each bound, and one for what is over them all.
+#[derive(Debug)]
+struct Series {
+    /// As they stand in a line: `name="value"`.
+    labels: Vec<String>,
+    last: Vec<Option<Exemplar>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -28,36 +39,49 @@ struct Exemplar {
 }
 
 impl Exemplars {
-    pub fn new(lines: (&'static str, &'static str), bounds: &'static [f64]) -> Self {
+    pub const fn new(begin: &'static str, bounds: &'static [f64]) -> Self {
         Self {
-            lines,
+            begin,
             bounds,
-            last: Mutex::new(vec![None; bounds.len() + 1]),
+            series: Mutex::new(Vec::new()),
         }
     }
 
-    /// Keeps the trace, if there is one.
-    pub fn keep(&self, took: Duration, trace: Option<TraceId>) {
+    /// Keeps the trace, if there is one, for the series of these attributes.
+    pub fn keep(&self, took: Duration, of: &[KeyValue], trace: Option<TraceId>) {
         let Some(trace) = trace else { return };
+        let label = |of: &KeyValue| format!("{}=\"{}\"", of.key.as_str().replace('.', "_"), of.value);
+        let labels: Vec<String> = of.iter().map(label).collect();
         let seconds = took.as_secs_f64();
         let bucket = self.bounds.partition_point(|bound| *bound < seconds);
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        if let Some(last) = self.last.lock().get_mut(bucket) {
+        let mut all = self.series.lock();
+        if !all.iter().any(|series| series.labels == labels) && all.len() < SERIES {
+            let last = vec![None; self.bounds.len() + 1];
+            all.push(Series {
+                labels: labels.clone(),
+                last,
+            });
+        }
+        let series = all.iter_mut().find(|series| series.labels == labels);
+        if let Some(last) = series.and_then(|series| series.last.get_mut(bucket)) {
             *last = Some(Exemplar { trace, seconds, at });
         }
     }
 
     /// What stands behind this line; `None`: nothing.
     fn of_line(&self, line: &str) -> Option<String> {
-        let (begin, within) = self.lines;
-        if !line.starts_with(begin) || !line.contains(within) {
-            return None;
-        }
-        let (_, rest) = line.split_once("le=\"")?;
+        let labels = line.strip_prefix(self.begin)?;
+        let (_, rest) = labels.split_once("le=\"")?;
         let (bound, _) = rest.split_once('"')?;
         let bound: f64 = bound.parse().ok()?;
         let bucket = self.bounds.partition_point(|other| *other < bound);
-        let Exemplar { trace, seconds, at } = (*self.last.lock().get(bucket)?)?;
+        let count = labels.matches("=\"").count() - 1;
+        let all = self.series.lock();
+        let series = all.iter().find(|series| {
+            series.labels.len() == count && series.labels.iter().all(|label| labels.contains(label.as_str()))
+        });
+        let Exemplar { trace, seconds, at } = (*series?.last.get(bucket)?)?;
         let trace = uuid::Uuid::from_bytes(trace).simple();
         Some(format!(
             " # {{trace_id=\"{trace}\"}} {seconds} {:.3}",
@@ -130,11 +154,13 @@ d_seconds_count{o=\"y\"} 2
 
     #[test]
     fn a_bucket_has_the_last_trace_that_fell_into_it() {
-        let exemplars = Exemplars::new(("d_seconds_bucket{", "o=\"y\""), &[0.5, 2.0]);
-        exemplars.keep(Duration::from_millis(700), Some([1; 16]));
-        exemplars.keep(Duration::from_millis(800), Some([2; 16]));
-        exemplars.keep(Duration::from_millis(900), None);
-        exemplars.keep(Duration::from_secs(3), Some([3; 16]));
+        let exemplars = Exemplars::new("d_seconds_bucket{", &[0.5, 2.0]);
+        let of = [KeyValue::new("o", "y")];
+        exemplars.keep(Duration::from_millis(700), &of, Some([1; 16]));
+        exemplars.keep(Duration::from_millis(800), &of, Some([2; 16]));
+        exemplars.keep(Duration::from_millis(900), &of, None);
+        exemplars.keep(Duration::from_secs(3), &of, Some([3; 16]));
+        exemplars.keep(Duration::from_millis(1), &[], Some([4; 16]));
         let shown = openmetrics(TEXT, &[exemplars]);
         let lines: Vec<&str> = shown.lines().collect();
         assert_eq!(lines[0], "# HELP a Some \\\"a\\\".");

@@ -24,7 +24,7 @@ static SECONDS: [f64; 14] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 /// Bounds of a request's time, as the semantic conventions advise.
-const REQUEST_SECONDS: [f64; 14] = [
+static REQUEST_SECONDS: [f64; 14] = [
     0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
 ];
 /// Bounds of batch sizes, in messages.
@@ -36,8 +36,8 @@ pub struct Metrics(Arc<Instruments>);
 
 #[derive(Debug)]
 struct Instruments {
-    /// Of acks, deliveries and commits.
-    exemplars: [Exemplars; 3],
+    /// Of acks, deliveries, commits and requests.
+    exemplars: [Exemplars; 4],
     sessions: UpDownCounter<i64>,
     joins: Counter<u64>,
     resumes_refused: Counter<u64>,
@@ -105,12 +105,12 @@ impl Metrics {
             .with_description("1; the labels say what runs.")
             .build();
         build.record(1, &[KeyValue::new("version", env!("CARGO_PKG_VERSION"))]);
-        let exemplars = |lines| Exemplars::new(lines, &SECONDS);
         let this = Self(Arc::new(Instruments {
             exemplars: [
-                exemplars(("chat_ack_duration_seconds_bucket{", "outcome=\"stored\"")),
-                exemplars(("chat_delivery_duration_seconds_bucket{", "")),
-                exemplars(("chat_journal_commit_seconds_bucket{", "")),
+                Exemplars::new("chat_ack_duration_seconds_bucket{", &SECONDS),
+                Exemplars::new("chat_delivery_duration_seconds_bucket{", &SECONDS),
+                Exemplars::new("chat_journal_commit_seconds_bucket{", &SECONDS),
+                Exemplars::new("http_server_request_duration_seconds_bucket{", &REQUEST_SECONDS),
             ],
             sessions: level("chat.sessions", "Open sessions."),
             joins: counter("chat.joins", "Sessions that joined a room."),
@@ -302,12 +302,13 @@ impl Metrics {
 
     /// A sender was told what became of its message; `trace`: where that is recorded.
     pub fn acked(&self, after: Duration, stored: bool, trace: Option<TraceId>) {
+        let of = [KeyValue::new(
+            "outcome",
+            if stored { "stored" } else { "refused" },
+        )];
+        self.0.ack_seconds.record(after.as_secs_f64(), &of);
         let [acks, ..] = &self.0.exemplars;
-        acks.keep(after, trace.filter(|_| stored));
-        let outcome = if stored { "stored" } else { "refused" };
-        self.0
-            .ack_seconds
-            .record(after.as_secs_f64(), &[KeyValue::new("outcome", outcome)]);
+        acks.keep(after, &of, trace);
     }
 
     /// Frames and bytes that the kernel took.
@@ -318,8 +319,8 @@ impl Metrics {
 
     /// A message has reached its room here.
     pub fn message_arrived(&self, after_commit: Duration, trace: Option<TraceId>) {
-        let [_, deliveries, _] = &self.0.exemplars;
-        deliveries.keep(after_commit, trace);
+        let [_, deliveries, ..] = &self.0.exemplars;
+        deliveries.keep(after_commit, &[], trace);
         self.0.delivery_seconds.record(after_commit.as_secs_f64(), &[]);
     }
 
@@ -345,8 +346,8 @@ impl Metrics {
 
     /// A commit; `trace`: of one of its messages, where that is recorded.
     pub fn journal_batch(&self, messages: usize, took: Duration, committed: bool, trace: Option<TraceId>) {
-        let [.., commits] = &self.0.exemplars;
-        commits.keep(took, trace);
+        let [.., commits, _] = &self.0.exemplars;
+        commits.keep(took, &[], trace);
         self.0.journal_commit_seconds.record(took.as_secs_f64(), &[]);
         match committed {
             true => self.0.journal_batch.record(messages as u64, &[]),
@@ -407,9 +408,10 @@ impl Metrics {
     }
 
     /// A request was answered, or given up by its client, which has no status. By the semantic conventions for HTTP.
+    /// `trace`: where it is recorded.
     pub fn request_done(
         &self,
-        took: Duration,
+        (took, trace): (Duration, Option<TraceId>),
         method: &'static str,
         route: Option<&str>,
         status: Option<u16>,
@@ -423,6 +425,8 @@ impl Metrics {
         attributes.extend(status.map(|status| KeyValue::new("http.response.status_code", i64::from(status))));
         attributes.extend(error.map(|error| KeyValue::new("error.type", error)));
         self.0.request_seconds.record(took.as_secs_f64(), &attributes);
+        let [.., requests] = &self.0.exemplars;
+        requests.keep(took, &attributes, trace);
     }
 
     pub fn connection_opened(&self) {

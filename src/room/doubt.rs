@@ -29,7 +29,7 @@ async fn step(shared: &Shared, room: &Arc<Room>) -> bool {
     let verdict = match shared.store.look_back(room.id, &claim.points).await {
         Ok(stored) => claim.judge(&stored),
         Err(e) => {
-            tracing::warn!(room = %room.id, error = %e, "a doubt about a room stays, since the store does not answer");
+            tracing::debug!(room = %room.id, error = %e, "a doubt about a room stays, since the store does not answer");
             Verdict::Unsure
         }
     };

@@ -110,7 +110,8 @@ async fn read_page(context: Arc<Context>, room: RoomName, from: Seq, address: Ip
     drop(turn);
     context.metrics.catch_up_read();
     let page = page.map_err(|e| {
-        tracing::warn!(room = %room.id(), error = %e, "a session cannot be fed from the store");
+        // What is wrong with the store it has said itself, once.
+        tracing::debug!(room = %room.id(), error = %e, "a session cannot be fed from the store");
         End::Close(Close::NoRoom)
     })?;
     let Some(to) = page.last().map(|last| last.seq) else {
