@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::json;
-use testkit::{Account, Backend, Cluster, Replica, Target, until};
+use testkit::{Account, Backend, Client, Cluster, Replica, Target, until};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::process::Command;
+use tokio::time::timeout;
 
 use crate::binary;
 
@@ -20,16 +22,21 @@ const LITTLE: u64 = 20 << 10;
 struct Group(PathBuf);
 
 impl Group {
-    /// `None`: this machine does not let us make one.
-    fn new() -> Option<Self> {
+    /// `None`: this machine does not let us make one, which has been said.
+    fn new(name: &str) -> Option<Self> {
         let of = |root: &str, file: &str| {
-            let group = Path::new(root).join(format!("chat-gateway-test-{}", std::process::id()));
+            let group = Path::new(root).join(format!("chat-gateway-{name}-{}", std::process::id()));
             std::fs::create_dir(&group).ok()?;
             let group = Self(group);
             std::fs::write(group.0.join(file), LIMIT.to_string()).ok()?;
             Some(group)
         };
-        of("/sys/fs/cgroup/memory", "memory.limit_in_bytes").or_else(|| of("/sys/fs/cgroup", "memory.max"))
+        let group = of("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+            .or_else(|| of("/sys/fs/cgroup", "memory.max"));
+        if group.is_none() {
+            eprintln!("skipped: this machine lets nobody make a control group with a limit of memory");
+        }
+        group
     }
 
     /// A program that runs the replica in the group.
@@ -96,8 +103,7 @@ async fn fill(replica: &Replica, account: &Account, room: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_do_not_get_a_replica_killed() {
-    let Some(group) = Group::new() else {
-        eprintln!("skipped: this machine lets nobody make a control group with a limit of memory");
+    let Some(group) = Group::new("strangers") else {
         return;
     };
     let folder = tempfile::tempdir().expect("a folder");
@@ -154,5 +160,54 @@ async fn strangers_do_not_get_a_replica_killed() {
     assert!(most < idle + (200 << 10), "{most} KiB, idle {idle}");
     drop(crowd);
     is_back(replica, "guests that read nothing", idle).await;
+    assert_eq!(replica.ops_status("/readyz").await, Some(200));
+}
+
+/// Fills each room that has a message up to 1 MiB: `data/chat.sqlite` is its argument.
+const FULL: &str = "
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], timeout=60)
+with db:
+    db.execute('''INSERT INTO messages (room_id, seq, id, sender_id, sender_name, body, created_at)
+        WITH RECURSIVE n(n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM n WHERE n < 17)
+        SELECT room_id, n, randomblob(16), sender_id, sender_name, replace(hex(zeroblob(32768)), '0', 'x'), created_at
+        FROM messages, n''')
+    db.execute('UPDATE rooms SET last_seq = 17')
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn full_rooms_do_not_get_a_replica_killed() {
+    const ROOMS: usize = 300;
+    let Some(group) = Group::new("rooms") else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let settings = [("ROOM_LINGER_SECONDS", "1")];
+    let cluster = Cluster::start(&group.wrapper(folder.path()), Backend::Embedded, 1, &settings).await;
+    let replica = cluster.replica(0);
+    let account = replica.account("filler").await;
+    for n in 0..ROOMS {
+        let path = Target::history_path(&format!("full {n}"), "");
+        let said = replica
+            .post(&path, Some(&account.token), &json!({"text": "the first"}))
+            .await;
+        assert_eq!(said.status, 201, "{}", said.body);
+    }
+    let filled = Command::new("python3")
+        .args(["-c", FULL])
+        .arg(cluster.folder().join("data/chat.sqlite"))
+        .status();
+    let filled = timeout(MINUTE, filled).await.expect("in time");
+    assert!(filled.expect("python3").success());
+    let (idle, limit) = (replica.resident_kib(), LIMIT as f64 / 4.0);
+    let mut guests = Vec::new();
+    for n in 0..ROOMS {
+        let guest = Client::connect(replica, &format!("full {n}"), None, "").await;
+        guests.push(guest.unwrap());
+    }
+    let held = gauge(replica, "chat_memory_held_bytes", "rooms").await;
+    assert!(held > limit / 2.0 && held < limit * 1.02, "{held} of {limit}");
+    for guest in guests {
+        guest.leave().await;
+    }
+    is_back(replica, "full rooms", idle).await;
     assert_eq!(replica.ops_status("/readyz").await, Some(200));
 }
