@@ -56,15 +56,13 @@ impl Exemplars {
         let bucket = self.bounds.partition_point(|bound| *bound < seconds);
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut all = self.series.lock();
-        if !all.iter().any(|series| series.labels == labels) && all.len() < SERIES {
+        let known = all.iter().position(|series| series.labels == labels);
+        let series = known.unwrap_or(all.len());
+        if known.is_none() && series < SERIES {
             let last = vec![None; self.bounds.len() + 1];
-            all.push(Series {
-                labels: labels.clone(),
-                last,
-            });
+            all.push(Series { labels, last });
         }
-        let series = all.iter_mut().find(|series| series.labels == labels);
-        if let Some(last) = series.and_then(|series| series.last.get_mut(bucket)) {
+        if let Some(last) = all.get_mut(series).and_then(|series| series.last.get_mut(bucket)) {
             *last = Some(Exemplar { trace, seconds, at });
         }
     }

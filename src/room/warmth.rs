@@ -47,8 +47,8 @@ impl Warmth {
         Self(Arc::new(Inner { share, places }))
     }
 
-    /// Lets go of what is over the share, and counts the logs. A room of which something was just added keeps its newest message, however
-    /// little there is.
+    /// Lets go of what is over the share, and counts the logs. A room of which something was just added keeps its
+    /// newest message, however little there is.
     pub(super) fn make_room(&self, added: &Room) {
         for _ in 0..LOOKS {
             if !self.0.share.is_over() {
