@@ -5,12 +5,13 @@ mod lists;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
 
 use crate::auth::{BadKey, SigningKey};
 use crate::room::WarmLimits;
 use crate::store::Server;
+use crate::telemetry::LogFormat;
 use crate::{limits, memory};
 
 /// Chat over WebSocket: many identical replicas on Postgres and Redis, or one alone on SQLite.
@@ -50,12 +51,6 @@ pub struct HealthArgs {
     /// Where the replica answers operators.
     #[arg(long, env = "OPS_LISTEN_ADDR", default_value = "127.0.0.1:9090")]
     pub ops_listen_addr: SocketAddr,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    Pretty,
-    Json,
 }
 
 /// The settings of `serve`, as given.

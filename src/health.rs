@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use serde::Serialize;
 
-use crate::store::now_millis;
+use crate::clock::now_millis;
 
 /// A dependency as last seen.
 #[derive(Debug, Clone, Copy, Serialize)]

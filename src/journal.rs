@@ -10,12 +10,13 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::busiest::Busiest;
+use crate::clock::now_millis;
 use crate::ids::{Nonce, RoomId, RoomName, User, UserId};
 use crate::metrics::{Metrics, TraceId};
 use crate::protocol::{ErrorType, Message, Sender};
 use crate::relay::Relay;
 use crate::room::{Entry, Rooms};
-use crate::store::{Appended, Row, Store, now_millis};
+use crate::store::{Appended, Row, Store};
 use crate::telemetry::{Origin, PublishSpan, Stage, Traces};
 
 /// How much text one commit takes, in bytes.
@@ -236,7 +237,8 @@ impl Parts {
                 ..appended
             };
             let _ = outcome.send(Ok(Committed { appended, created_at }));
-            span.into_iter().for_each(|span| span.end(stage, Some(appended)));
+            span.into_iter()
+                .for_each(|span| span.end(stage, Some((appended.point(), appended.repeated))));
         }
     }
 }

@@ -8,11 +8,14 @@
 //!    and only now anybody sees it;
 //! 4. the [`relay`] tells the other replicas, through Redis;
 //! 5. the [`room`] appends it strictly by `seq`, repairs what is missing from the store, and rings;
-//! 6. each session of the room writes what lies between its cursor and the head.
+//! 6. what lies between a session's cursor and the head is written to its socket: by the room's row, for all
+//!    sessions at once that stand at the head and have nothing left over, else by the session's own task, from the
+//!    room's warm log or from the store.
 //!
 //! Around it: [`config`] says what can be set, [`app`] builds the parts and runs them until told to stop,
-//! [`memory`] says what its parts may hold, [`drain`] lets the sessions leave, [`protocol`] is the wire, [`ids`] are
-//! the names, [`web`] is the page; [`telemetry`], [`metrics`], [`health`] and [`busiest`] are what operators see.
+//! [`memory`] says what its parts may hold, [`drain`] lets the sessions leave, [`protocol`] is the wire, [`ws`] is
+//! WebSocket, [`ids`] are the names, [`web`] is the page; [`telemetry`], [`metrics`], [`health`] and [`busiest`] are
+//! what operators see. Each module knows only those below it: `layers` is the list, and a test.
 //!
 //! Invariants, named I1–I8 in comments and tests: I1 durable before visible · I2 one order without holes · I3
 //! resume is exact or says that it is not · I4 a retry is stored once · I5 Redis holds nothing that matters ·
@@ -21,6 +24,7 @@
 pub mod app;
 pub mod auth;
 pub mod busiest;
+pub mod clock;
 pub mod config;
 pub mod data_dir;
 pub mod drain;
@@ -28,6 +32,8 @@ pub mod health;
 pub mod http;
 pub mod ids;
 pub mod journal;
+#[cfg(test)]
+mod layers;
 pub mod limits;
 pub mod memory;
 pub mod metrics;
@@ -38,3 +44,4 @@ pub mod session;
 pub mod store;
 pub mod telemetry;
 pub mod web;
+pub mod ws;

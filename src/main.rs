@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use chat_gateway::app::{App, StartError};
-use chat_gateway::config::{Cli, Command, ConfigError, LogFormat, MigrateArgs, Settings, check_environment};
+use chat_gateway::config::{Cli, Command, ConfigError, MigrateArgs, Settings, check_environment};
 use chat_gateway::store::SchemaError;
-use chat_gateway::telemetry::{self, Telemetry};
+use chat_gateway::telemetry::{self, LogFormat, Telemetry};
 use chat_gateway::{http, store};
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};

@@ -18,9 +18,8 @@ use super::upgrade::Upgrade;
 use crate::ids::{MAX_SEQ, Nonce, RoomName, Seq};
 use crate::journal::{Draft, JournalError};
 use crate::limits::REPEAT;
-use crate::protocol::{self, ErrorType, check_text};
+use crate::protocol::{self, ErrorType, TraceContext, check_text};
 use crate::session::Position;
-use crate::telemetry::TraceContext;
 
 /// How many messages a page of the history has without `limit`.
 const DEFAULT_PAGE: u64 = 50;

@@ -10,8 +10,8 @@ use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::metrics::{Metrics, TraceId};
+use crate::protocol::TraceContext;
 use crate::session::Context;
-use crate::telemetry::TraceContext;
 
 /// A method that nobody knows, so that a stranger cannot make as many series as there are words.
 const OTHER: &str = "_OTHER";

@@ -3,15 +3,12 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, HeaderValue, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use poem::{IntoResponse, Request, Response};
 use poem_openapi::ApiResponse;
 use poem_openapi::registry::{MetaResponse, MetaResponses, Registry};
-use sha1::{Digest, Sha1};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -23,12 +20,10 @@ use super::{ClientAddress, Connection, Gateway};
 use crate::auth::Identity;
 use crate::ids::{RoomName, UserId};
 use crate::limits::{Place, network};
-use crate::protocol::{Close, ErrorType};
+use crate::protocol::{Close, ErrorType, TraceContext};
 use crate::session::{Position, Session, Writer, turn_away};
-use crate::telemetry::TraceContext;
+use crate::ws::handshake::{self, NoHandshake};
 
-/// RFC 6455 §1.3.
-const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// The subprotocol that a client offers beside its token, so that the answer does not repeat the token.
 const SUBPROTOCOL: &str = "chat.v1";
 
@@ -67,7 +62,7 @@ impl Gateway {
         room: &RoomName,
         position: Position,
     ) -> Result<Upgrade, ApiError> {
-        let accept = accept_key(request)?;
+        let accept = handshake::accept(request.version(), request.headers())?;
         self.check_origin(request)?;
         let offered = Offered::of(request.headers())?;
         let token = match offered.token {
@@ -154,6 +149,17 @@ impl Gateway {
     }
 }
 
+impl From<NoHandshake> for ApiError {
+    fn from(e: NoHandshake) -> Self {
+        let error = Self::new(ErrorType::BadBinding, e.to_string());
+        match e {
+            // Which it is stands in a header, too (RFC 6455 §4.4).
+            NoHandshake::Version => error.with(header::SEC_WEBSOCKET_VERSION, "13"),
+            _ => error,
+        }
+    }
+}
+
 /// The subprotocols that a client offers: which of them is the token, and what is answered.
 struct Offered<'a> {
     token: Option<&'a str>,
@@ -207,44 +213,6 @@ fn is_name(protocol: &str) -> bool {
     })
 }
 
-/// The answer to a handshake's key, if the request is a handshake.
-fn accept_key(request: &Request) -> Result<String, ApiError> {
-    let headers = request.headers();
-    let lists = |name, wanted: &str| {
-        headers
-            .get_all(name)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .any(|item| item.trim().eq_ignore_ascii_case(wanted))
-    };
-    let bad = |message: &str| Err(ApiError::new(ErrorType::BadBinding, message));
-    if request.version() != Version::HTTP_11
-        || !lists(header::CONNECTION, "upgrade")
-        || !lists(header::UPGRADE, "websocket")
-    {
-        return bad(
-            "this route is a WebSocket: HTTP/1.1 with `Connection: Upgrade` and `Upgrade: websocket`",
-        );
-    }
-    if headers
-        .get(header::SEC_WEBSOCKET_VERSION)
-        .is_none_or(|version| version != "13")
-    {
-        // Which it is stands in a header, too (RFC 6455 §4.4).
-        return bad("the version of the WebSocket protocol is 13")
-            .map_err(|e: ApiError| e.with(header::SEC_WEBSOCKET_VERSION, "13"));
-    }
-    let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
-    let (Some(key), None) = (keys.next(), keys.next()) else {
-        return bad("a handshake has one Sec-WebSocket-Key");
-    };
-    if STANDARD.decode(key).map_or(0, |nonce| nonce.len()) != 16 {
-        return bad("Sec-WebSocket-Key is 16 bytes in base64");
-    }
-    Ok(STANDARD.encode(Sha1::new().chain_update(key).chain_update(GUID).finalize()))
-}
-
 /// The socket, and what the client sent right behind its handshake. hyper's buffer is let go.
 async fn take_over(upgrade: OnUpgrade) -> Option<(TcpStream, Vec<u8>)> {
     let upgraded = upgrade
@@ -260,23 +228,6 @@ async fn take_over(upgrade: OnUpgrade) -> Option<(TcpStream, Vec<u8>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_answer_is_that_of_the_rfc() {
-        let request = |key: &'static str| {
-            Request::builder()
-                .header("connection", "keep-alive, Upgrade")
-                .header("upgrade", "WebSocket")
-                .header("sec-websocket-version", "13")
-                .header("sec-websocket-key", key)
-                .finish()
-        };
-        assert_eq!(
-            accept_key(&request("dGhlIHNhbXBsZSBub25jZQ==")).unwrap(),
-            "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-        );
-        assert!(accept_key(&request("short")).is_err());
-    }
 
     #[test]
     fn a_token_is_not_answered_where_the_version_can_be() {

@@ -70,7 +70,7 @@ impl SharedCounts {
     }
 
     async fn ask(&self, what: &str, who: IpAddr) -> Result<Count, NotCounted> {
-        let now = crate::store::now_millis() / 1000;
+        let now = crate::clock::now_millis() / 1000;
         let key = format!("{}:limit:{what}:{who}:{}", self.prefix, now / 60);
         let mut connection = self.pool.get().await?;
         let (tries,): (u64,) = redis::pipe()

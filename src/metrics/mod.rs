@@ -1,10 +1,9 @@
 //! Every number that the process counts, in one place: OpenTelemetry instruments, read by `/metrics` and by OTLP.
-//! What is looked up when somebody asks is in `observed`. Names, units and texts are the table in `deploy/README.md`.
+//! What is looked up when somebody asks is in `app::gauges`. Names, units and texts are the table in `deploy/README.md`.
 //! No attribute is ever a room or a person.
 
 mod exemplars;
 mod labels;
-mod observed;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +16,6 @@ use crate::protocol::{Close, ErrorType};
 use exemplars::Exemplars;
 pub use exemplars::TraceId;
 pub use labels::{Late, Limit, Unshared};
-pub use observed::observe;
 
 /// Bounds of latency histograms, in seconds.
 static SECONDS: [f64; 14] = [

@@ -4,9 +4,8 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer};
 
-use super::ErrorType;
+use super::{ErrorType, TraceContext};
 use crate::ids::Nonce;
-use crate::telemetry::TraceContext;
 
 /// A client's command, valid.
 #[derive(Debug, PartialEq, Eq)]

@@ -13,8 +13,9 @@
 use bytes::{BufMut, Bytes};
 use uuid::Uuid;
 
+use crate::protocol::TraceContext;
 use crate::room::Entry;
-use crate::telemetry::{Origin, TraceContext};
+use crate::telemetry::Origin;
 
 const VERSION: u8 = 1;
 const TRACED: u8 = 1;
@@ -64,7 +65,7 @@ impl Envelope {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::frame;
+    use crate::ws::frame;
     use proptest::prelude::*;
 
     proptest! {

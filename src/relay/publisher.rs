@@ -60,7 +60,7 @@ impl Publisher {
 
     pub fn publish(&self, room: RoomId, entry: &Entry, origin: Origin) {
         let channel = self.channels.room(room);
-        let relayed = |parent| self.traces.relay(parent, &channel, (entry.id, entry.seq));
+        let relayed = |parent| self.traces.relay(parent, &channel, entry.point());
         let (span, trace) = origin.trace.and_then(relayed).unzip();
         let payload = Envelope::of(entry, Origin { trace, ..origin }).0;
         self.queue(Published {

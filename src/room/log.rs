@@ -30,7 +30,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    const fn point(&self) -> Point {
+    pub const fn point(&self) -> Point {
         Point {
             seq: self.seq,
             id: self.id,

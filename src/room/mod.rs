@@ -25,7 +25,7 @@ pub use warmth::Warmth;
 use crate::ids::{RoomId, RoomName, Seq};
 use crate::metrics::Metrics;
 use crate::protocol::Message;
-use crate::session::frame;
+use crate::ws::frame;
 use row::Row;
 use warmth::Holding;
 

@@ -15,8 +15,9 @@ use crate::health::Health;
 use crate::ids::{RoomId, RoomName, Seq};
 use crate::memory::Share;
 use crate::metrics::Metrics;
+use crate::protocol::TraceContext;
 use crate::store::{Store, StoreError};
-use crate::telemetry::{Delivery, Origin, TraceContext, Traces};
+use crate::telemetry::{Delivery, Origin, Traces};
 
 /// How many of a room's newest messages are read when it comes to life: what most resuming clients lack.
 const FIRST_READ: u64 = 64;
@@ -268,7 +269,7 @@ impl Rooms {
     }
 
     fn take(&self, room: &Arc<Room>, entry: Entry, origin: Origin) -> Offered {
-        let (message, bytes) = ((entry.id, entry.seq), entry.frame.len());
+        let (message, bytes) = (entry.point(), entry.frame.len());
         let (offered, errands) = room.offer(entry);
         self.0.run(room, errands);
         // What has come before, or from ourselves by way of Redis, has arrived already.

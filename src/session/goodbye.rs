@@ -6,10 +6,11 @@ use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::outbox::Outbox;
-use super::{Session, frame, inbox};
+use super::{Session, inbox};
 use crate::journal::JournalError;
 use crate::protocol::Close;
+use crate::ws::frame;
+use crate::ws::outbox::Outbox;
 
 /// How long the close of a session waits for what becomes of the messages that it gave to the journal.
 const ANSWERS: Duration = Duration::from_secs(5);
@@ -50,7 +51,7 @@ impl Session {
 /// Closes a WebSocket that gets no session.
 pub async fn turn_away(stream: TcpStream, why: Close) {
     let mut outbox = Outbox::default();
-    outbox.push(frame::close(why));
+    outbox.push(frame::close(why.code(), why.reason()));
     goodbye(&stream, outbox).await;
 }
 

@@ -6,7 +6,6 @@ use std::io;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::frame::{self, Incoming};
 use super::throttle::Verdict;
 use super::{End, Held, InFlight, MAX_IN_FLIGHT, Session};
 use crate::ids::Nonce;
@@ -14,6 +13,7 @@ use crate::journal::{Draft, Outcome};
 use crate::limits::REPEAT;
 use crate::metrics::Limit;
 use crate::protocol::{self, BadCommand, Close, Command, ErrorType, NewMessage, parse_command};
+use crate::ws::frame::{self, Incoming, Violation};
 
 /// How much one read takes, in bytes; shared by all sessions of a thread, so that an idle one holds none.
 const READ: usize = 16 * 1024;
@@ -39,6 +39,16 @@ pub(super) async fn read_to_end(stream: &TcpStream) -> io::Result<()> {
             Ok(_) => {}
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
             Err(e) => return Err(e),
+        }
+    }
+}
+
+impl From<Violation> for Close {
+    fn from(violation: Violation) -> Self {
+        match violation {
+            Violation::Protocol => Self::ProtocolError,
+            Violation::NotUtf8 => Self::NotUtf8,
+            Violation::TooLarge => Self::FrameTooLarge,
         }
     }
 }
@@ -71,7 +81,7 @@ impl Session {
         let (mut left, mut ping) = (TURN, None);
         while left > 0 && self.decoder.is_ready() && self.reads() {
             left -= 1;
-            let taken = self.decoder.take().map_err(End::Close)?;
+            let taken = self.decoder.take().map_err(Close::from)?;
             let mut cost = self.decoder.frames_taken();
             // Every whole frame is a sign of life, a fragment too; bytes alone are not.
             if cost > 0 {

@@ -2,11 +2,9 @@
 //! what is due is read from the log when the socket can take it.
 
 mod deliver;
-pub mod frame;
 mod goodbye;
 mod inbox;
 mod join;
-mod outbox;
 mod throttle;
 mod wire;
 
@@ -35,12 +33,12 @@ use crate::journal::{Journal, JournalError, Outcome};
 use crate::limits::Limits;
 use crate::memory::Memory;
 use crate::metrics::{Metrics, TraceId};
-use crate::protocol::{self, Close, NewMessage, Pace};
+use crate::protocol::{self, Close, NewMessage, Pace, TraceContext};
 use crate::room::{Rooms, Seat};
 use crate::store::Store;
-use crate::telemetry::{TraceContext, Traces};
+use crate::telemetry::Traces;
+use crate::ws::frame::{self, Decoder};
 use deliver::{Feed, Page};
-use frame::Decoder;
 use throttle::Throttle;
 use wire::Wire;
 
@@ -137,6 +135,12 @@ enum End {
     Socket(io::Error),
 }
 
+impl From<Close> for End {
+    fn from(why: Close) -> Self {
+        Self::Close(why)
+    }
+}
+
 impl From<io::Error> for End {
     fn from(e: io::Error) -> Self {
         Self::Socket(e)
@@ -208,7 +212,7 @@ impl Session {
     pub async fn run(mut self) {
         self.context.metrics.session_opened();
         let (why, last) = match self.live().await {
-            End::Close(why) => (Some(why), frame::close(why)),
+            End::Close(why) => (Some(why), frame::close(why.code(), why.reason())),
             End::Peer(code) => (Some(Close::Done), frame::close_echo(code)),
             End::Socket(e) => {
                 tracing::debug!(error = %e, "a socket broke");

@@ -13,9 +13,9 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::outbox::{Outbox, write_frames};
 use crate::ids::Seq;
 use crate::room::{Follower, Read, Room, WRITE_BYTES, WRITE_FRAMES};
+use crate::ws::outbox::{Outbox, write_frames};
 
 /// A session's writing side.
 #[derive(Debug)]

@@ -4,7 +4,8 @@ use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, EntityTrait, QueryFilter, QuerySelect,
 };
 
-use super::{Cause, Store, StoreError, entities::accounts, now_millis};
+use super::{Cause, Store, StoreError, entities::accounts};
+use crate::clock::now_millis;
 use crate::ids::{User, UserId, Username};
 
 /// An account as login needs it.

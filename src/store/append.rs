@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::line::Line;
 use super::{Backend, Cause, Store, StoreError, entities::messages};
-use crate::ids::{Nonce, RoomId, RoomName, Seq, User};
+use crate::ids::{Nonce, Point, RoomId, RoomName, Seq, User};
 
 /// A message to be stored.
 #[derive(Debug, Clone)]
@@ -33,6 +33,15 @@ pub struct Appended {
     pub seq: Seq,
     /// The same nonce was stored before: `id` and `seq` are the first one's (I4).
     pub repeated: bool,
+}
+
+impl Appended {
+    pub const fn point(&self) -> Point {
+        Point {
+            seq: self.seq,
+            id: self.id,
+        }
+    }
 }
 
 /// One statement: find what was stored before, take each room's row in the order of its id (so that replicas

@@ -144,11 +144,3 @@ pub struct Store {
     outages: Outages,
     database: Arc<Database>,
 }
-
-/// Milliseconds since the Unix epoch.
-pub fn now_millis() -> i64 {
-    let since = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}

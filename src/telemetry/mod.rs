@@ -27,8 +27,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer};
 
-use crate::config::LogFormat;
-pub use context::{Origin, TraceContext};
+pub use context::Origin;
 use export::Signal;
 use losses::{Losses, Noted, Queue};
 use sampling::Sampling;
@@ -38,6 +37,13 @@ pub use trace::{Database, Delivery, PublishSpan, RelaySpan, Stage, Traces};
 const NAME: &str = "chat-gateway";
 /// How long the last spans and metrics may take to go out when the process ends.
 const FLUSH: Duration = Duration::from_secs(3);
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    Pretty,
+    Json,
+}
 
 /// Why telemetry did not start.
 #[derive(Debug, thiserror::Error)]

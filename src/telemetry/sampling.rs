@@ -11,8 +11,8 @@ use opentelemetry::trace::{Link, SpanKind, TraceContextExt, TraceId, TraceState}
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::{SamplingDecision, SamplingResult, ShouldSample};
 
-use super::context::TraceContext;
 use super::export::variable;
+use crate::protocol::TraceContext;
 
 /// Stands in a context below which a span is recorded, whatever else is said.
 #[derive(Debug)]

@@ -9,12 +9,10 @@ use std::time::{Duration, SystemTime};
 use opentelemetry::trace::{Link, Span, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::{SdkTracer, Span as SdkSpan};
-use uuid::Uuid;
 
-use super::context::TraceContext;
 use super::sampling::{Sampling, decided};
-use crate::ids::{RoomName, Seq};
-use crate::store::Appended;
+use crate::ids::{Point, RoomName};
+use crate::protocol::TraceContext;
 
 /// `messaging.system` of what clients send and get.
 const SYSTEM: &str = "chat-gateway";
@@ -132,7 +130,7 @@ impl Traces {
         &self,
         parent: TraceContext,
         channel: &str,
-        message: (Uuid, Seq),
+        message: Point,
     ) -> Option<(RelaySpan, TraceContext)> {
         let mut attributes = messaging("redis", "publish", "send", channel).to_vec();
         attributes.extend(identity(message));
@@ -170,7 +168,7 @@ impl Traces {
 #[derive(Debug)]
 pub struct Delivery<'a> {
     pub room: &'a RoomName,
-    pub message: (Uuid, Seq),
+    pub message: Point,
     /// Sessions of the room on this replica.
     pub sessions: usize,
     /// Bytes of the frame.
@@ -191,9 +189,10 @@ impl PublishSpan {
     }
 
     /// Adds the wait and the commit, which is linked to that of the whole batch, below the publish, and ends it.
-    pub fn end(mut self: Box<Self>, stage: &Stage, stored: Option<Appended>) {
-        if let Some(Appended { id, seq, repeated }) = stored {
-            self.span.set_attributes(identity((id, seq)));
+    /// `stored`: the message, and whether it was there before.
+    pub fn end(mut self: Box<Self>, stage: &Stage, stored: Option<(Point, bool)>) {
+        if let Some((message, repeated)) = stored {
+            self.span.set_attributes(identity(message));
             self.span
                 .set_attribute(KeyValue::new("chat.message.repeated", repeated));
         }
@@ -262,7 +261,7 @@ fn messaging(
     ]
 }
 
-fn identity((id, seq): (Uuid, Seq)) -> [KeyValue; 2] {
+fn identity(Point { id, seq }: Point) -> [KeyValue; 2] {
     [
         KeyValue::new("messaging.message.id", id.to_string()),
         KeyValue::new("chat.message.seq", seq as i64),

@@ -3,8 +3,6 @@
 
 use bytes::Bytes;
 
-use crate::protocol::Close;
-
 const FIN: u8 = 0x80;
 const RESERVED: u8 = 0x70;
 const MASKED: u8 = 0x80;
@@ -32,10 +30,10 @@ pub fn pong(payload: &[u8]) -> Bytes {
     encode(PONG, &payload[..payload.len().min(MAX_CONTROL)])
 }
 
-/// A close frame. The peer's own code is echoed with `close_echo`.
-pub fn close(why: Close) -> Bytes {
-    let mut payload = why.code().to_be_bytes().to_vec();
-    payload.extend_from_slice(why.reason().as_bytes());
+/// A close frame; of the reason as much as a control frame takes. The peer's own code is echoed with `close_echo`.
+pub fn close(code: u16, reason: &str) -> Bytes {
+    let mut payload = code.to_be_bytes().to_vec();
+    payload.extend_from_slice(reason.as_bytes());
     encode(CLOSE, &payload[..payload.len().min(MAX_CONTROL)])
 }
 
@@ -70,6 +68,17 @@ pub enum Incoming {
     Ping(Vec<u8>),
     Pong,
     Close(Option<u16>),
+}
+
+/// What a client must not send: the connection has to be closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Violation {
+    /// Not a frame of RFC 6455, or not at this place.
+    Protocol,
+    /// A text that is not UTF-8.
+    NotUtf8,
+    /// A message over the limit.
+    TooLarge,
 }
 
 /// Reads a client's frames. Holds only what is incomplete.
@@ -120,7 +129,7 @@ impl Decoder {
     }
 
     /// The next message or control frame, if one is whole; else why the connection must be closed.
-    pub fn take(&mut self) -> Result<Option<Incoming>, Close> {
+    pub fn take(&mut self) -> Result<Option<Incoming>, Violation> {
         loop {
             let Some((head, payload)) = self.take_frame()? else {
                 self.starved = true;
@@ -137,13 +146,13 @@ impl Decoder {
                 CLOSE => return close_code(&payload).map(|code| Some(Incoming::Close(code))),
                 CONTINUATION => {
                     let Some((_, message)) = &mut self.message else {
-                        return Err(Close::ProtocolError);
+                        return Err(Violation::Protocol);
                     };
                     message.extend_from_slice(&payload);
                 }
                 opcode => {
                     if self.message.is_some() {
-                        return Err(Close::ProtocolError);
+                        return Err(Violation::Protocol);
                     }
                     self.message = Some((opcode == TEXT, payload));
                 }
@@ -152,7 +161,7 @@ impl Decoder {
                 return match is_text {
                     true => String::from_utf8(message)
                         .map(|text| Some(Incoming::Text(text)))
-                        .map_err(|_| Close::NotUtf8),
+                        .map_err(|_| Violation::NotUtf8),
                     false => Ok(Some(Incoming::Binary)),
                 };
             }
@@ -160,7 +169,7 @@ impl Decoder {
     }
 
     /// Cuts one frame off the buffer: its first byte and its unmasked payload.
-    fn take_frame(&mut self) -> Result<Option<(u8, Vec<u8>)>, Close> {
+    fn take_frame(&mut self) -> Result<Option<(u8, Vec<u8>)>, Violation> {
         let waiting = &self.buffer[self.next..];
         let &[head, second, ..] = waiting else {
             return Ok(None);
@@ -172,7 +181,7 @@ impl Decoder {
             || second & MASKED == 0
             || !matches!(opcode, CONTINUATION..=BINARY | CLOSE..=PONG)
         {
-            return Err(Close::ProtocolError);
+            return Err(Violation::Protocol);
         }
         let (length, start) = match second & 0x7F {
             126 => match waiting.get(2..4) {
@@ -186,7 +195,7 @@ impl Decoder {
             short => (u64::from(short), 2),
         };
         if control && (length > MAX_CONTROL as u64 || head & FIN == 0) {
-            return Err(Close::ProtocolError);
+            return Err(Violation::Protocol);
         }
         let so_far = if control {
             0
@@ -194,7 +203,7 @@ impl Decoder {
             self.message.as_ref().map_or(0, |(_, message)| message.len())
         };
         if length.saturating_add(so_far as u64) > self.limit.max(MAX_CONTROL) as u64 {
-            return Err(Close::FrameTooLarge);
+            return Err(Violation::TooLarge);
         }
         let payload_at = start + 4;
         let end = payload_at + length as usize;
@@ -212,17 +221,17 @@ impl Decoder {
 }
 
 /// A close frame's code: none, or one that a peer may send (RFC 6455 §7.4), with a reason in UTF-8.
-fn close_code(payload: &[u8]) -> Result<Option<u16>, Close> {
+fn close_code(payload: &[u8]) -> Result<Option<u16>, Violation> {
     match payload {
         [] => Ok(None),
-        [_] => Err(Close::ProtocolError),
+        [_] => Err(Violation::Protocol),
         [high, low, reason @ ..] => {
             if std::str::from_utf8(reason).is_err() {
-                return Err(Close::NotUtf8);
+                return Err(Violation::NotUtf8);
             }
             match u16::from_be_bytes([*high, *low]) {
                 code @ (1000..=1003 | 1007..=1014 | 3000..=4999) => Ok(Some(code)),
-                _ => Err(Close::ProtocolError),
+                _ => Err(Violation::Protocol),
             }
         }
     }
@@ -245,7 +254,7 @@ mod tests {
         frame
     }
 
-    fn decode(bytes: &[u8]) -> Result<Option<Incoming>, Close> {
+    fn decode(bytes: &[u8]) -> Result<Option<Incoming>, Violation> {
         let mut decoder = Decoder::new(1000);
         decoder.push(bytes);
         decoder.take()
@@ -255,50 +264,53 @@ mod tests {
     fn what_is_not_a_frame_is_refused() {
         assert_eq!(
             decode(&[0x81, 0x02, b'h', b'i']),
-            Err(Close::ProtocolError),
+            Err(Violation::Protocol),
             "unmasked"
         );
         assert_eq!(
             decode(&masked(0xC1, b"hi")),
-            Err(Close::ProtocolError),
+            Err(Violation::Protocol),
             "compressed without negotiation"
         );
         assert_eq!(
             decode(&masked(0x83, b"hi")),
-            Err(Close::ProtocolError),
+            Err(Violation::Protocol),
             "reserved opcode"
         );
         assert_eq!(
             decode(&masked(0x09, b"hi")),
-            Err(Close::ProtocolError),
+            Err(Violation::Protocol),
             "fragmented ping"
         );
         assert_eq!(
             decode(&masked(0x89, &[0; 126])),
-            Err(Close::ProtocolError),
+            Err(Violation::Protocol),
             "long ping"
         );
         assert_eq!(
             decode(&masked(0x80, b"hi")),
-            Err(Close::ProtocolError),
+            Err(Violation::Protocol),
             "continues nothing"
         );
-        assert_eq!(decode(&masked(0x81, &[0xFF])), Err(Close::NotUtf8));
-        assert_eq!(decode(&masked(0x81, &[b'x'; 1001])), Err(Close::FrameTooLarge));
+        assert_eq!(decode(&masked(0x81, &[0xFF])), Err(Violation::NotUtf8));
+        assert_eq!(decode(&masked(0x81, &[b'x'; 1001])), Err(Violation::TooLarge));
         assert_eq!(
             decode(&[0x81, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]),
-            Err(Close::FrameTooLarge)
+            Err(Violation::TooLarge)
         );
         assert_eq!(
             decode(&masked(0x88, &[3])),
-            Err(Close::ProtocolError),
+            Err(Violation::Protocol),
             "half a close code"
         );
         assert_eq!(
             decode(&masked(0x88, &1005u16.to_be_bytes())),
-            Err(Close::ProtocolError)
+            Err(Violation::Protocol)
         );
-        assert_eq!(decode(&masked(0x88, &[0x03, 0xE8, 0xFF])), Err(Close::NotUtf8));
+        assert_eq!(
+            decode(&masked(0x88, &[0x03, 0xE8, 0xFF])),
+            Err(Violation::NotUtf8)
+        );
         assert_eq!(decode(&masked(0x88, &[])), Ok(Some(Incoming::Close(None))));
         assert_eq!(decode(&masked(0x82, b"hi")), Ok(Some(Incoming::Binary)));
     }
@@ -315,7 +327,7 @@ mod tests {
         assert_eq!(decoder.take(), Ok(None));
         decoder.push(&masked(0x01, &[b'x'; 600]));
         decoder.push(&masked(0x80, &[b'x'; 600]));
-        assert_eq!(decoder.take(), Err(Close::FrameTooLarge));
+        assert_eq!(decoder.take(), Err(Violation::TooLarge));
     }
 
     proptest! {

@@ -1,4 +1,4 @@
-//! What a session has still to write: shared frames, in order, the first perhaps in part. Empty it holds nothing.
+//! What a connection has still to write: shared frames, in order, the first perhaps in part. Empty it holds nothing.
 
 use std::io::{self, IoSlice};
 

@@ -1,5 +1,6 @@
 //! The composition root: builds the parts from the configuration, and runs them until told to stop.
 
+mod gauges;
 mod periodic;
 
 use std::fs::File;
@@ -26,7 +27,7 @@ use crate::http::{self, Admission, Gateway, Server};
 use crate::journal::{Journal, Parts};
 use crate::limits::{Limits, SharedCounts};
 use crate::memory::{Memory, Trim};
-use crate::metrics::{self, Metrics};
+use crate::metrics::Metrics;
 use crate::relay::{self, Relay};
 use crate::room::{self, Rooms};
 use crate::session::{self, Context};
@@ -196,7 +197,7 @@ impl App {
             hide_unknown_users: settings.hide_unknown_users,
             password_min_bytes: settings.password_min_bytes as usize,
         });
-        metrics::observe(&telemetry.meter(), &context, &hasher, most);
+        gauges::observe(&telemetry.meter(), &context, &hasher, most);
         Ok(Self {
             settings,
             telemetry,
