@@ -1,24 +1,34 @@
 #!/usr/bin/env python3
-"""Writes helm/chat-gateway/README.md: an introduction, and a table made of the comments in values.yaml."""
+"""Writes what the chart has from elsewhere: its README, an introduction and a table made of the comments in values.yaml, and
+copies of the dashboard and the rules, since links out of its folder would not survive its being copied."""
 
 import pathlib
 import re
 
-CHART = pathlib.Path(__file__).parents[2] / "helm" / "chat-gateway"
+ROOT = pathlib.Path(__file__).parents[2]
+CHART = ROOT / "helm" / "chat-gateway"
+COPIES = {
+    "files/dashboard.json": "deploy/grafana/chat-gateway.json",
+    "files/rules.yaml": "deploy/prometheus/rules.yaml",
+}
 INTRODUCTION = """\
 # chat-gateway on Kubernetes
 
 <!-- Made by tests/chart/readme.py from values.yaml; a test compares them. -->
 
+The image is yours to make, `REGISTRY=registry.example/team .ci/release v0.1.0` does it ([deploy/release.md](../../deploy/release.md)), and
+publishes a chart that names it: such a chart wants none of the `--set image.repository=…` below. On one machine, `docker build --tag
+chat-gateway:0.1.0 .` and `kind load docker-image chat-gateway:0.1.0` do, with `--set image.repository=chat-gateway`.
+
 To try it, embedded, one replica with one volume:
 
-    helm install chat helm/chat-gateway --values helm/chat-gateway/values-try.yaml
+    helm install chat helm/chat-gateway --values helm/chat-gateway/values-try.yaml --set image.repository=…
 
 For production, several replicas on Postgres and Redis that you run, make a Secret with the keys `DATABASE_URL`, `REDIS_URL`
 and `JWT_SECRET`, and adapt [`values-production.yaml`](values-production.yaml):
 
     kubectl create secret generic chat-gateway-secrets --from-env-file=secrets.env
-    helm install chat helm/chat-gateway --values helm/chat-gateway/values-production.yaml
+    helm install chat helm/chat-gateway --values helm/chat-gateway/values-production.yaml --set image.repository=…
 
 Then `helm test chat` signs up, sends a message and reads it back. Kubernetes 1.30 or newer.
 
@@ -86,3 +96,6 @@ def generate():
 
 if __name__ == "__main__":
     (CHART / "README.md").write_text(generate())
+    for copy, original in COPIES.items():
+        (CHART / copy).unlink(missing_ok=True)
+        (CHART / copy).write_bytes((ROOT / original).read_bytes())

@@ -15,19 +15,21 @@ CLUSTERED = {
     "redis": {"existingSecret": {"name": "urls"}},
     "tokens": {"existingSecret": {"name": "urls"}},
 }
+# The chart's own is a placeholder, and refused.
+IMAGE = {"image": {"repository": "registry.test/chat-gateway"}}
 
 
 class RenderError(Exception):
     """What helm says when it does not render."""
 
 
-def render(values=None, files=(), kube_version="1.33.0"):
+def render(values=None, files=(), kube_version="1.33.0", chart=CHART, image=None, options=()):
     """The manifests, as a list, of a release named `r`."""
-    command = [os.environ["HELM"], "template", "r", str(CHART), "--namespace", "chat", "--kube-version", kube_version]
+    command = [os.environ["HELM"], "template", "r", str(chart), "--namespace", "chat", "--kube-version", kube_version, *options]
     for file in files:
         command += ["--values", str(CHART / file)]
     command += ["--values", "-"]
-    run = subprocess.run(command, input=json.dumps(values or {}), capture_output=True, text=True, check=False)
+    run = subprocess.run(command, input=json.dumps(merge(IMAGE if image is None else image, values or {})), capture_output=True, text=True, check=False)
     if run.returncode:
         raise RenderError(run.stderr)
     return [manifest for manifest in yaml.safe_load_all(run.stdout) if manifest]

@@ -9,7 +9,7 @@ import unittest
 import schemas
 from api_server import ApiServer, Refused
 from matrix import FILES, INLINE, MATRIX
-from render import CHART, merge, pods, render
+from render import CHART, IMAGE, merge, pods, render
 
 BINARIES = os.environ.get("API_SERVER")
 RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn", "audit")}
@@ -64,7 +64,7 @@ class AnApiServer(unittest.TestCase):
         for name, values in MATRIX.items():
             command = ["install", "dry", str(CHART), "--namespace", "chat", "--dry-run=server", "--values", "-"]
             with self.subTest(name):
-                notes = self.helm(*command, values=values).partition("NOTES:")[2]
+                notes = self.helm(*command, values=merge(IMAGE, values)).partition("NOTES:")[2]
                 deployment = next(m for m in self.rendered[name] if m["kind"] == "Deployment")["metadata"]["name"]
                 # The rendering's release is called `r`.
                 deployment = deployment.removeprefix("r-")
@@ -79,7 +79,8 @@ class AnApiServer(unittest.TestCase):
     def test_a_release_goes_from_a_trial_to_production_and_back(self):
         helm = self.helm
         # Hooks are Jobs, which no controller here would ever finish.
-        chart = [str(CHART), "--namespace", "chat", "--no-hooks", "--values"]
+        image = f"image.repository={IMAGE['image']['repository']}"
+        chart = [str(CHART), "--namespace", "chat", "--no-hooks", "--set", image, "--values"]
         helm("install", "real", *chart, str(CHART / "values-try.yaml"))
         helm("upgrade", "real", *chart, "-", values=INLINE)
         helm("upgrade", "real", *chart, "-", values=MATRIX["everything"])

@@ -85,6 +85,14 @@ class Misfits(unittest.TestCase):
                     render(values)
                 self.assertIn(sentence, str(refused.exception))
 
+    def test_an_image_that_is_still_to_be_made_is_refused(self):
+        for files in ([], ["values-try.yaml"], ["values-production.yaml"]):
+            with self.subTest(files):
+                with self.assertRaises(RenderError) as refused:
+                    render(files=files, image={})
+                sentence = "the image is registry.example/chat-gateway:0.1.0, a placeholder: .* deploy/release.md .* image.repository"
+                self.assertRegex(str(refused.exception), sentence)
+
     def test_an_old_kubernetes_is_refused(self):
         with self.assertRaises(RenderError) as refused:
             render(kube_version="1.29.0")

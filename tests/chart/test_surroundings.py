@@ -1,11 +1,15 @@
 """Who watches a release of the chart sees it: scraping, rules, dashboard, OpenTelemetry; and TLS finds its files."""
 
 import json
+import pathlib
 import re
+import shutil
+import tempfile
 import unittest
 
 import yaml
 
+import readme
 from matrix import EVERYTHING, FILES, MATRIX
 from render import CHART, CLUSTERED, ROOT, merge, of_kind, pods, render
 
@@ -31,6 +35,26 @@ class Surroundings(unittest.TestCase):
             self.assertEqual(of_kind(manifests, "PrometheusRule")["spec"], RULES)
             files = of_kind(manifests, "ConfigMap", "-dashboard")["data"]
             self.assertEqual([json.loads(file) for file in files.values()], [DASHBOARD])
+
+    def test_the_charts_folder_is_enough(self):
+        for copy, original in readme.COPIES.items():
+            self.assertFalse((CHART / copy).is_symlink(), copy)
+            self.assertEqual((CHART / copy).read_bytes(), (ROOT / original).read_bytes(), f"{copy}: run tests/chart/readme.py")
+        with tempfile.TemporaryDirectory() as folder:
+            copy = shutil.copytree(CHART, pathlib.Path(folder) / "elsewhere", symlinks=True)
+            self.assertEqual([path for path in copy.rglob("*") if path.is_symlink()], [])
+            self.assertEqual(render(MATRIX["everything"], chart=copy), self.rendered["everything"])
+
+    def test_production_has_a_gateway_and_shows_an_ingress(self):
+        text = (CHART / "values-production.yaml").read_text()
+        block = re.search(r"^# ingress:\n(?:# .*\n)+", text, re.MULTILINE)[0]
+        ingress = yaml.safe_load(re.sub(r"^# ", "", block, flags=re.MULTILINE)) | {"httpRoute": {"enabled": False}}
+        hosts = {}
+        for ours, values in (("HTTPRoute", {}), ("Ingress", ingress)):
+            manifests = render(values, files=["values-production.yaml"])
+            self.assertEqual([m["kind"] for m in manifests if m["kind"] in ("HTTPRoute", "Ingress")], [ours])
+            hosts[ours] = env_of(manifests)["ALLOWED_HOSTS"]
+        self.assertEqual(hosts["HTTPRoute"], hosts["Ingress"])
 
     def test_the_rules_find_what_is_scraped(self):
         wanted = set(re.findall(r'job=~"([^"]*)"', json.dumps(RULES).replace('\\"', '"')))

@@ -1,6 +1,9 @@
 {{/* Values that are each allowed and do not fit together end the render with a sentence that says what to set. */}}
 {{- define "chat.checks" -}}
 {{- $v := .Values -}}
+{{- if hasPrefix "registry.example/" (include "chat.image" .) -}}
+{{- fail (printf "the image is %s, a placeholder: build it, as deploy/release.md says (REGISTRY=… .ci/release, or docker build), and set image.repository to where it is" (include "chat.image" .)) -}}
+{{- end -}}
 {{- $database := or $v.database.url $v.database.existingSecret.name -}}
 {{- $redis := or $v.redis.url $v.redis.existingSecret.name -}}
 {{- $tokens := or $v.tokens.secret $v.tokens.existingSecret.name -}}
