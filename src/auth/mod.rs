@@ -6,4 +6,4 @@ mod token;
 mod turns;
 
 pub use password::{Asker, HashError, Hasher};
-pub use token::{BadKey, BadToken, Identity, SigningKey, Tokens};
+pub use token::{BadKey, BadToken, Holder, Identity, SigningKey, Tokens};

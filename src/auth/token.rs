@@ -60,22 +60,53 @@ impl std::fmt::Debug for SigningKey {
     }
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct Claims {
+/// What we write into a token.
+#[derive(Debug, Serialize)]
+struct Issued<'a> {
     sub: String,
-    username: String,
+    /// For whoever reads it, and for replicas of an older release.
+    username: &'a str,
     iat: u64,
     exp: u64,
-    iss: String,
+    iss: &'a str,
     jti: String,
 }
 
-/// What a valid token says.
+/// What we believe of a token. What its account is called the account says: others may have our key.
+#[derive(Debug, Deserialize)]
+struct Believed {
+    sub: String,
+    exp: u64,
+}
+
+/// The account that a valid token is of, which may be gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holder {
+    pub id: UserId,
+    /// Seconds since the Unix epoch.
+    expires: u64,
+}
+
+impl Holder {
+    /// With the name that the account has.
+    pub fn named(self, username: &str) -> Identity {
+        let user = User {
+            id: self.id,
+            username: username.into(),
+        };
+        Identity {
+            user,
+            expires: self.expires,
+        }
+    }
+}
+
+/// Somebody who has proven who they are.
 #[derive(Debug, Clone)]
 pub struct Identity {
     pub user: User,
     /// Seconds since the Unix epoch.
-    pub expires: u64,
+    expires: u64,
 }
 
 impl Identity {
@@ -119,37 +150,31 @@ impl Tokens {
     /// A token for somebody who has proven who they are.
     pub fn issue(&self, user: &User) -> Result<String, jsonwebtoken::errors::Error> {
         let now = since_epoch().as_secs();
-        let claims = Claims {
+        let claims = Issued {
             sub: user.id.to_string(),
-            username: user.username.to_string(),
+            username: &user.username,
             iat: now,
             exp: now + self.0.lifetime.as_secs(),
-            iss: ISSUER.to_owned(),
+            iss: ISSUER,
             jti: Uuid::new_v4().to_string(),
         };
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.0.encoding)
     }
 
-    /// Who a token names.
-    pub fn check(&self, token: &str) -> Result<Identity, BadToken> {
+    /// Whose a token is.
+    pub fn check(&self, token: &str) -> Result<Holder, BadToken> {
         let data =
-            jsonwebtoken::decode::<Claims>(token, &self.0.decoding, &self.0.validation).map_err(|e| {
+            jsonwebtoken::decode::<Believed>(token, &self.0.decoding, &self.0.validation).map_err(|e| {
                 tracing::debug!(error = %e, "token refused");
                 BadToken
             })?;
-        let id: UserId = data.claims.sub.parse().map_err(|_| BadToken)?;
+        let id = data.claims.sub.parse().map_err(|_| BadToken)?;
         // Dead at its second (RFC 7519 §4.1.4), and nobody's if it lives longer than any of ours.
         let (now, expires) = (since_epoch().as_secs(), data.claims.exp);
         if expires <= now || expires - now > LONGEST_LIFE {
             return Err(BadToken);
         }
-        Ok(Identity {
-            user: User {
-                id,
-                username: data.claims.username.into(),
-            },
-            expires,
-        })
+        Ok(Holder { id, expires })
     }
 }
 
@@ -174,7 +199,8 @@ mod tests {
             id: 7,
             username: "ann".into(),
         };
-        let identity = tokens(1, 60).check(&tokens(1, 60).issue(&user).unwrap()).unwrap();
+        let holder = tokens(1, 60).check(&tokens(1, 60).issue(&user).unwrap()).unwrap();
+        let identity = holder.named("ann");
         assert_eq!(identity.user, user);
         assert!(identity.remaining() > Duration::from_secs(50));
         assert!(

@@ -32,12 +32,12 @@ async fn check(request: &Request, bearer: Bearer) -> poem::Result<Identity> {
 }
 
 impl Gateway {
-    /// Whose token it is. What is not signed by us does not reach the database (I8).
+    /// Whose token it is, by the name that the account has. What is not signed by us does not reach the database (I8).
     pub async fn identify(&self, token: &str) -> Result<Identity, ApiError> {
-        let identity = self.tokens.check(token)?;
-        match self.context.store.has_account(identity.user.id).await? {
-            true => Ok(identity),
-            false => Err(ApiError::new(
+        let holder = self.tokens.check(token)?;
+        match self.context.store.account_name(holder.id).await? {
+            Some(username) => Ok(holder.named(&username)),
+            None => Err(ApiError::new(
                 ErrorType::InvalidAuthToken,
                 "the token's account does not exist any more",
             )),

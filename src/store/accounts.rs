@@ -80,16 +80,15 @@ impl Store {
         }))
     }
 
-    /// Whether the account still exists (its token may outlive it).
-    pub async fn has_account(&self, id: UserId) -> Result<bool, StoreError> {
+    /// The account's name as typed at sign-up; `None`: it does not exist any more (its token may outlive it).
+    pub async fn account_name(&self, id: UserId) -> Result<Option<String>, StoreError> {
         let work = self.run(async |line| {
             let found = accounts::Entity::find_by_id(id)
                 .select_only()
-                .column(accounts::Column::Id)
+                .column(accounts::Column::Username)
                 .into_tuple();
             Ok(found.one(line).await?)
         });
-        let found: Option<i64> = self.traced("SELECT", "accounts", work).await?;
-        Ok(found.is_some())
+        self.traced("SELECT", "accounts", work).await
     }
 }

@@ -19,6 +19,7 @@ suite!(
         of_a_deleted_user,
         not_in_a_url,
         sound_of_our_own,
+        the_accounts_name_counts,
         expiry,
         odd_headers
     ]
@@ -165,6 +166,36 @@ async fn sound_of_our_own(site: Site) {
         api.me(&token).await.ok(200)["username"],
         account.username.as_str()
     );
+}
+
+async fn the_accounts_name_counts(site: Site) {
+    let (replica, api) = (site.replica(), Api::of(site.replica()));
+    let account = replica.account("Genuine").await;
+    let claims = jwt::claims(&account.token);
+    for (about, claims) in [
+        ("another's", with(&claims, "username", json!("admin"))),
+        (
+            "one that no account can have",
+            with(&claims, "username", json!("An\u{200b}n\n")),
+        ),
+        ("long", with(&claims, "username", json!("x".repeat(3000)))),
+        ("empty", with(&claims, "username", json!(""))),
+        ("no text", with(&claims, "username", json!(["admin"]))),
+        ("none", without(&claims, "username")),
+    ] {
+        let token = jwt::sign(&claims, SECRET);
+        let genuine = json!({"id": account.id, "username": "Genuine"});
+        assert_eq!(api.me(&token).await.ok(200), genuine, "{about}");
+        let request = api
+            .request("POST", "/rooms/genuine/messages")
+            .bearer_auth(&token)
+            .json(&json!({"text": about}));
+        assert_eq!(answer(request).await.ok(201)["sender"], genuine, "{about}");
+        let (mut session, joined) = Raw::join(replica, "genuine", Some(&token), "").await;
+        assert_eq!(joined["user"], genuine, "{about}");
+        session.say(&json!({"text": about})).await;
+        assert_eq!(session.event_of("message").await["sender"], genuine, "{about}");
+    }
 }
 
 async fn expiry(site: Site) {
