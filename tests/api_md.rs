@@ -7,6 +7,7 @@ mod api_md {
     pub mod notation;
     pub mod programs;
     pub mod run;
+    pub mod tables;
 }
 use std::path::Path;
 
@@ -16,7 +17,7 @@ use testkit::{Backend, Cluster};
 use api_md::compare::{Names, check};
 use api_md::mutate::mutations;
 use api_md::notation::{Example, Kind, parse};
-use api_md::{programs, run::run};
+use api_md::{programs, run::run, tables};
 
 const PAGE: &str = include_str!("../API.md");
 
@@ -162,6 +163,21 @@ async fn both_programs_notice_a_dead_path() {
     let account = replica.account("ann").await;
     programs::javascript_on_a_dead_path(&program("javascript"), replica, &account).await;
     programs::python_on_a_dead_path(&program("python"), replica, &account).await;
+}
+
+#[test]
+fn the_errors_are_those_that_the_server_sends() {
+    tables::of_errors(PAGE);
+}
+
+#[test]
+fn the_close_codes_are_those_that_the_server_sends() {
+    tables::of_close_codes(PAGE);
+}
+
+#[test]
+fn the_page_waits_as_long_as_the_table_of_close_codes_says() {
+    tables::of_waits(PAGE);
 }
 
 #[test]

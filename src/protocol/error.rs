@@ -113,7 +113,7 @@ impl Close {
             Self::NotUtf8 => "a text frame that is not UTF-8",
             Self::FrameTooLarge => "a frame over the limit",
             Self::Leaving => "this replica is leaving, resume",
-            Self::NoRoom => "no room for you now, try later",
+            Self::NoRoom => "not now, try later",
             Self::Malformed => "frames that keep being malformed",
             Self::TokenExpired => "the token has expired, log in again",
             Self::ReadOnly => "a read-only session sent a message",

@@ -12,8 +12,8 @@ const STABLE_MS = 10_000;
 const SILENCE_MS = 25_000;
 const ANSWER_MS = 3_000;
 const PONG_MS = 6_000;
-/** The least wait after a close that asks for one: no room for us, or sending too fast for too long. */
-const PATIENCE_MS = { 1013: 5_000, 4429: 30_000 };
+/** The least wait after a close that asks for one, as API.md has it: not now, or sending too fast for too long. */
+const PATIENCE_MS = { 1013: 10_000, 4429: 10_000 };
 /** Closes after which coming back on our own would only repeat the fault. */
 const FINAL = { 4400: "The server did not understand this page", 4403: "This session may only read" };
 
