@@ -35,6 +35,7 @@ macro_rules! suite {
 mod contract {
     pub mod accounts;
     pub mod admission;
+    pub mod assets;
     pub mod bodies;
     pub mod commandline;
     pub mod commands;

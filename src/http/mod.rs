@@ -22,7 +22,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use ipnet::IpNet;
 use poem::middleware::CatchPanic;
-use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route, handler};
+use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route};
 use poem_openapi::OpenApiService;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -35,6 +35,7 @@ pub use ops::{Ops, routes as ops_routes};
 use crate::auth::{Hasher, Tokens};
 use crate::limits::Limits;
 use crate::session::Context;
+use crate::web::{Constant, Site};
 use accounts::Accounts;
 use messages::Messages;
 use payload::BodyLimit;
@@ -72,20 +73,15 @@ pub fn spec() -> String {
 /// The whole surface for clients.
 pub fn routes(gateway: Gateway) -> App {
     let service = service();
-    let docs = crate::web::docs(&service);
-    let spec = service.spec();
     let gateway = Arc::new(gateway);
-    let limit = BodyLimit::new(gateway.context.settings.message_max_bytes);
-    let routes = Route::new()
-        .at("/api/v1/openapi.json", poem::get(openapi).data(Spec(spec.into())))
-        .at("/api/v1/docs", docs)
-        .nest("/", crate::web::page())
-        .nest_no_strip("/api/v1", service);
+    let max_bytes = gateway.context.settings.message_max_bytes;
+    let (site, limit) = (Site::new(&service, max_bytes), BodyLimit::new(max_bytes));
+    let routes = site.add_to(Route::new()).nest_no_strip("/api/v1", service);
     let app = routes
         .with(CatchPanic::new().with_handler(|_| error::panicked()))
         .around({
             let gateway = gateway.clone();
-            move |endpoint, request| answer(endpoint, request, gateway.clone())
+            move |endpoint, request| answer(endpoint, request, gateway.clone(), site.clone())
         })
         .data(gateway)
         .data(limit);
@@ -97,6 +93,7 @@ async fn answer(
     endpoint: Arc<impl Endpoint>,
     mut request: Request,
     gateway: Arc<Gateway>,
+    site: Site,
 ) -> poem::Result<Response> {
     let path = request.original_uri().path().to_owned();
     let peer = request
@@ -111,7 +108,7 @@ async fn answer(
         .cloned();
     let asked = Asked::begin(&request, address, &gateway.context);
     lingering::linger(&mut request, &gateway.clients);
-    let result = match gateway.admit(&request, address) {
+    let result = match gateway.admit(&request, address, &site) {
         Ok(Some(answered)) => Ok(answered),
         Ok(None) => endpoint
             .call(request)
@@ -121,6 +118,7 @@ async fn answer(
         Err(refused) => Err(refused.into()),
     };
     let result = match result {
+        Ok(response) if response.data::<Constant>().is_some() => Ok(response),
         Ok(response) => held::hold(response, &gateway.context.memory.answers)
             .await
             .map_err(poem::Error::from),
@@ -153,8 +151,10 @@ async fn answer(
 impl Gateway {
     /// What comes before any route; `Some`: the request is answered. With OPTIONS a page asks whether it may connect, which a
     /// browser does for pages of other origins, and a page does for itself: why its WebSocket was refused it is not told.
-    fn admit(&self, request: &Request, address: IpAddr) -> Result<Option<Response>, ApiError> {
-        self.limits.requests.check(address)?;
+    fn admit(&self, request: &Request, address: IpAddr, site: &Site) -> Result<Option<Response>, ApiError> {
+        if !site.is_read_by(request) {
+            self.limits.requests.check(address)?;
+        }
         self.check_host(request)?;
         if request.method() != Method::OPTIONS || !request.headers().contains_key(header::ORIGIN) {
             return Ok(None);
@@ -175,21 +175,11 @@ fn add_headers(headers: &mut HeaderMap, origin: Option<HeaderValue>) {
     }
 }
 
-#[derive(Debug, Clone)]
-struct Spec(Arc<str>);
-
-#[handler]
-fn openapi(poem::web::Data(spec): poem::web::Data<&Spec>) -> Response {
-    Response::builder()
-        .content_type("application/json")
-        .body(spec.0.to_string())
-}
-
 /// The methods of a path, for 405.
 fn allowed_methods(path: &str) -> &'static str {
     match path.split('/').skip(1).collect::<Vec<_>>().as_slice() {
         ["api", "v1", "users" | "login"] => "POST",
-        ["api", "v1", "rooms", _, "messages"] => "GET, HEAD, POST",
+        [""] | ["api", "v1", "rooms", _, "messages"] => "GET, HEAD, POST",
         _ => "GET, HEAD",
     }
 }

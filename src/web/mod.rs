@@ -1,61 +1,66 @@
-//! The page that ships inside the binary: plain HTML, CSS and JavaScript, no build step.
+//! What the binary shows to people: the chat page and the documents. Plain HTML, CSS and JavaScript, no build step.
 
-use poem::{Endpoint, EndpointExt, Response, Route, endpoint::make_sync, get};
+mod asset;
+mod page;
+
+use http::{Method, StatusCode, header};
+use poem::endpoint::make_sync;
+use poem::{Request, Response, Route, get};
 use poem_openapi::{OpenApi, OpenApiService, Webhook};
 
-/// Nothing from elsewhere, nothing inline.
-const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self' ws: wss:; \
-     img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+use asset::Asset;
+pub use asset::Constant;
+
 /// The docs page carries its script and style inside.
 const DOCS_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; \
      img-src data:; base-uri 'none'; frame-ancestors 'none'";
+/// Nothing is to be shown of it.
+const DATA_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
 const HTML: &str = "text/html; charset=utf-8";
-const CSS: &str = "text/css; charset=utf-8";
-const SCRIPT: &str = "text/javascript; charset=utf-8";
+const JSON: &str = "application/json";
 
-/// Path, content type, content.
-const FILES: [(&str, &str, &str); 11] = [
-    ("/", HTML, include_str!("index.html")),
-    ("/app.css", CSS, include_str!("app.css")),
-    ("/app.js", SCRIPT, include_str!("app.js")),
-    ("/account.js", SCRIPT, include_str!("account.js")),
-    ("/api.js", SCRIPT, include_str!("api.js")),
-    ("/composer.js", SCRIPT, include_str!("composer.js")),
-    ("/log.js", SCRIPT, include_str!("log.js")),
-    ("/names.js", SCRIPT, include_str!("names.js")),
-    ("/outbox.js", SCRIPT, include_str!("outbox.js")),
-    ("/rooms.js", SCRIPT, include_str!("rooms.js")),
-    ("/session.js", SCRIPT, include_str!("session.js")),
-];
+/// Path and document, of all that is the same for everybody.
+#[derive(Debug, Clone)]
+pub struct Site([(&'static str, Asset); 3]);
 
-/// The chat page, at `/`.
-pub fn page() -> impl Endpoint<Output = Response> {
-    FILES
-        .into_iter()
-        .fold(Route::new(), |route, (path, kind, text)| {
-            route.at(path, file(kind, text))
+impl Site {
+    pub fn new<T: OpenApi + 'static, W: Webhook + 'static>(
+        service: &OpenApiService<T, W>,
+        message_max_bytes: usize,
+    ) -> Self {
+        let docs = Asset::new(HTML, DOCS_POLICY.to_owned(), service.swagger_ui_html());
+        let spec = Asset::new(JSON, DATA_POLICY.to_owned(), service.spec());
+        Self([
+            ("/", page::page(message_max_bytes)),
+            ("/api/v1/docs", docs),
+            ("/api/v1/openapi.json", spec),
+        ])
+    }
+
+    /// Adds where they are found.
+    pub fn add_to(&self, route: Route) -> Route {
+        self.0.iter().cloned().fold(route, |route, (path, asset)| {
+            let read = get(make_sync(move |request: Request| asset.answer(&request)));
+            match path {
+                "/" => route.at(path, read.post(make_sync(back))),
+                _ => route.at(path, read),
+            }
         })
-        .map_to_response()
+    }
+
+    /// Whether a request only reads one of them. It costs next to nothing, and is not what a person may do too often.
+    pub fn is_read_by(&self, request: &Request) -> bool {
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        reads && self.0.iter().any(|(path, _)| *path == request.uri().path())
+    }
 }
 
-/// The documentation page, made from the code.
-pub fn docs<T: OpenApi + 'static, W: Webhook + 'static>(
-    service: &OpenApiService<T, W>,
-) -> impl Endpoint<Output = Response> + 'static {
-    let html = service.swagger_ui_html();
-    get(make_sync(move |_| content(HTML, DOCS_POLICY, html.clone()))).map_to_response()
-}
-
-fn file(kind: &'static str, text: &'static str) -> impl Endpoint<Output = Response> {
-    get(make_sync(move |_| content(kind, PAGE_POLICY, text.to_owned()))).map_to_response()
-}
-
-fn content(kind: &str, policy: &str, body: String) -> Response {
+/// A form of the page that was sent without its script: what it says is not read, and does not stand in an address either.
+fn back(_: Request) -> Response {
     Response::builder()
-        .content_type(kind)
-        .header("content-security-policy", policy)
-        .header("referrer-policy", "no-referrer")
-        .header("cache-control", "no-cache")
-        .body(body)
+        .status(StatusCode::SEE_OTHER)
+        .header(header::LOCATION, ".")
+        .header(header::CACHE_CONTROL, "no-store")
+        .finish()
 }
