@@ -273,8 +273,8 @@ impl Settings {
     }
 
     /// With at most so many connections.
-    pub fn limits(&self, most_connections: usize) -> limits::Settings {
-        limits::Settings {
+    pub fn limits(&self, most_connections: usize) -> limits::Allowances {
+        limits::Allowances {
             messages_per_second: self.limit_messages_per_second,
             signups_per_minute: self.limit_signups_per_minute,
             logins_per_minute: self.limit_logins_per_minute,

@@ -6,18 +6,18 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::busiest::Busiest;
 use crate::clock::now_millis;
 use crate::ids::{Nonce, RoomId, RoomName, User, UserId};
-use crate::metrics::{Metrics, TraceId};
+use crate::metrics::TraceId;
 use crate::protocol::{ErrorType, Message, Sender};
 use crate::relay::Relay;
 use crate::room::{Entry, Rooms};
 use crate::store::{Appended, Row, Store};
-use crate::telemetry::{Origin, PublishSpan, Stage, Traces};
+use crate::telemetry::{Origin, PublishSpan, Stage};
+use crate::tools::Tools;
 
 /// How much text one commit takes, in bytes.
 const BATCH_BYTES: usize = 1 << 20;
@@ -85,9 +85,10 @@ pub struct Journal(mpsc::Sender<Waiting>);
 
 impl Journal {
     /// Starts the writer: one a replica, with batches that grow under load (measured: `benches/`).
-    pub fn start(parts: Parts, queue: usize, batch: usize, tracker: &TaskTracker) -> Self {
+    pub fn start(committer: Committer, queue: usize, batch: usize) -> Self {
         let (sender, receiver) = mpsc::channel(queue);
-        tracker.spawn(parts.run(receiver, batch));
+        let workers = committer.tools.workers.clone();
+        workers.spawn(committer.run(receiver, batch));
         Self(sender)
     }
 
@@ -116,18 +117,17 @@ impl Journal {
     }
 }
 
-/// What the writer works with.
+/// Stores what has gathered, and tells whoever has to know.
 #[derive(Debug)]
-pub struct Parts {
+pub struct Committer {
     pub store: Store,
     pub rooms: Rooms,
     pub relay: Relay,
     pub busiest: Busiest,
-    pub metrics: Metrics,
-    pub traces: Traces,
+    pub tools: Tools,
 }
 
-impl Parts {
+impl Committer {
     async fn run(self, mut queue: mpsc::Receiver<Waiting>, most: usize) {
         let mut gathered = Vec::with_capacity(most);
         while queue.recv_many(&mut gathered, most).await > 0 {
@@ -164,7 +164,7 @@ impl Parts {
         batch
             .since
             .iter()
-            .for_each(|since| self.metrics.journal_waited(clock.duration_since(*since)));
+            .for_each(|since| self.tools.metrics.journal_waited(clock.duration_since(*since)));
         let result = self.store.append(&batch.rows).await;
         let mut stage = Stage {
             begun,
@@ -182,14 +182,15 @@ impl Parts {
             .iter()
             .flatten()
             .find_map(|reply| reply.span.as_deref()?.recorded());
-        self.metrics
+        self.tools
+            .metrics
             .journal_batch(stage.messages, clock.elapsed(), result.is_ok(), recorded);
         let sampled = batch
             .replies
             .iter()
             .flatten()
             .filter_map(|reply| reply.span.as_deref());
-        stage.batch = self.traces.batch(&stage, sampled);
+        stage.batch = self.tools.traces.batch(&stage, sampled);
         match result {
             Ok(appended) => {
                 let new = batch.rows.iter().zip(&appended).filter(|(_, at)| !at.repeated);

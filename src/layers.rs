@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// From the bottom to the top.
-const ORDER: [&str; 24] = [
+const ORDER: [&str; 27] = [
     "clock",
     "ids",
     "ws",
@@ -15,12 +15,15 @@ const ORDER: [&str; 24] = [
     "health",
     "drain",
     "busiest",
+    "tools",
     "limits",
     "auth",
     "store",
     "room",
     "relay",
     "journal",
+    "publish",
+    "replica",
     "session",
     "web",
     "http",

@@ -55,7 +55,7 @@ pub struct Limits {
 
 /// What the limits are set to.
 #[derive(Debug, Clone, Copy)]
-pub struct Settings {
+pub struct Allowances {
     pub messages_per_second: u32,
     pub signups_per_minute: u32,
     pub logins_per_minute: u32,
@@ -67,7 +67,7 @@ pub struct Settings {
 }
 
 impl Limits {
-    pub fn new(settings: Settings, shared: Option<SharedCounts>, metrics: &Metrics) -> Self {
+    pub fn new(settings: Allowances, shared: Option<SharedCounts>, metrics: &Metrics) -> Self {
         let second = |n| NonZeroU32::new(n).map(request_quota);
         let pace = |n: u32| (n > 0).then(|| Pace::of(n));
         let (messages, catch_up) = (

@@ -7,13 +7,13 @@ use opentelemetry::metrics::Meter;
 
 use crate::auth::Hasher;
 use crate::memory::Share;
+use crate::replica::Replica;
 use crate::room::EMPTY;
-use crate::session::Context;
 
 /// The callbacks outlive the replica and must not hold it. `connections`: as many as there may be.
-pub fn observe(meter: &Meter, context: &Arc<Context>, hasher: &Hasher, connections: usize) {
-    let context = Arc::downgrade(context);
-    let gauge = Gauges { meter, context };
+pub fn observe(meter: &Meter, replica: &Arc<Replica>, hasher: &Hasher, connections: usize) {
+    let replica = Arc::downgrade(replica);
+    let gauge = Gauges { meter, replica };
     let (busy, limit) = (hasher.clone(), hasher.limit() as u64);
     gauge.add(
         "chat.password.busy",
@@ -30,13 +30,13 @@ pub fn observe(meter: &Meter, context: &Arc<Context>, hasher: &Hasher, connectio
         "The most of chat_connections.",
         move |_| connections as u64,
     );
-    gauge.add("chat.rooms", "Rooms that are live here.", |context| {
-        context.rooms.len() as u64
+    gauge.add("chat.rooms", "Rooms that are live here.", |replica| {
+        replica.rooms.len() as u64
     });
     gauge.add(
         "chat.rooms_empty",
         "Rooms that are live here without a session.",
-        |context| context.rooms.empty() as u64,
+        |replica| replica.rooms.empty() as u64,
     );
     gauge.add(
         "chat.rooms_empty_limit",
@@ -46,30 +46,30 @@ pub fn observe(meter: &Meter, context: &Arc<Context>, hasher: &Hasher, connectio
     gauge.add(
         "chat.slow_sessions",
         "Sessions whose socket takes nothing more just now.",
-        |context| context.rooms.slow_sessions() as u64,
+        |replica| replica.rooms.slow_sessions() as u64,
     );
     gauge.add(
         "chat.journal.depth",
         "Messages that wait for a commit.",
-        |context| context.journal.depth() as u64,
+        |replica| replica.publishing.journal.depth() as u64,
     );
     gauge.add(
         "chat.journal.depth_limit",
         "The most of chat_journal_depth.",
-        |context| context.journal.limit() as u64,
+        |replica| replica.publishing.journal.limit() as u64,
     );
-    gauge.add("chat.draining", "1 while the replica is leaving.", |context| {
-        context.drain.begun().into()
+    gauge.add("chat.draining", "1 while the replica is leaving.", |replica| {
+        replica.drain.begun().into()
     });
     gauge.add(
         "chat.store.connections_limit",
         "The most of chat_store_connections.",
-        |context| context.store.connections().most.into(),
+        |replica| replica.store.connections().most.into(),
     );
     gauge.add(
         "chat.store.up",
         "1 while the database answers and takes writes.",
-        |context| context.store.outages().is_up().into(),
+        |replica| replica.store.outages().is_up().into(),
     );
     gauge.add_connections();
     gauge.add_store_failures();
@@ -88,7 +88,7 @@ pub fn observe(meter: &Meter, context: &Arc<Context>, hasher: &Hasher, connectio
 
 struct Gauges<'a> {
     meter: &'a Meter,
-    context: Weak<Context>,
+    replica: Weak<Replica>,
 }
 
 impl Gauges<'_> {
@@ -96,28 +96,28 @@ impl Gauges<'_> {
         &self,
         name: &'static str,
         text: &'static str,
-        value: impl Fn(&Context) -> u64 + Send + Sync + 'static,
+        value: impl Fn(&Replica) -> u64 + Send + Sync + 'static,
     ) {
-        let context = self.context.clone();
+        let replica = self.replica.clone();
         self.meter
             .u64_observable_gauge(name)
             .with_description(text)
             .with_callback(move |observer| {
-                if let Some(context) = context.upgrade() {
-                    observer.observe(value(&context), &[]);
+                if let Some(replica) = replica.upgrade() {
+                    observer.observe(value(&replica), &[]);
                 }
             })
             .build();
     }
 
     fn add_connections(&self) {
-        let context = self.context.clone();
+        let replica = self.replica.clone();
         self.meter
             .u64_observable_gauge("chat.store.connections")
             .with_description("Connections to the database.")
             .with_callback(move |observer| {
-                let Some(context) = context.upgrade() else { return };
-                let connections = context.store.connections();
+                let Some(replica) = replica.upgrade() else { return };
+                let connections = replica.store.connections();
                 for (state, count) in [("idle", connections.idle), ("used", connections.used)] {
                     observer.observe(count.into(), &[KeyValue::new("state", state)]);
                 }
@@ -126,14 +126,14 @@ impl Gauges<'_> {
     }
 
     fn add_memory(&self, name: &'static str, text: &'static str, value: fn(&Share) -> usize) {
-        let context = self.context.clone();
+        let replica = self.replica.clone();
         self.meter
             .u64_observable_gauge(name)
             .with_unit("By")
             .with_description(text)
             .with_callback(move |observer| {
-                let Some(context) = context.upgrade() else { return };
-                for (name, share) in context.memory.shares() {
+                let Some(replica) = replica.upgrade() else { return };
+                for (name, share) in replica.memory.shares() {
                     observer.observe(value(share) as u64, &[KeyValue::new("share", name)]);
                 }
             })
@@ -141,13 +141,13 @@ impl Gauges<'_> {
     }
 
     fn add_store_failures(&self) {
-        let context = self.context.clone();
+        let replica = self.replica.clone();
         self.meter
             .u64_observable_counter("chat.store.failures")
             .with_description("Work that the database did not do, by cause.")
             .with_callback(move |observer| {
-                let Some(context) = context.upgrade() else { return };
-                for (cause, count) in context.store.outages().counts() {
+                let Some(replica) = replica.upgrade() else { return };
+                for (cause, count) in replica.store.outages().counts() {
                     observer.observe(count, &[KeyValue::new("cause", cause.name())]);
                 }
             })
@@ -155,14 +155,14 @@ impl Gauges<'_> {
     }
 
     fn add_drain_left(&self) {
-        let context = self.context.clone();
+        let replica = self.replica.clone();
         self.meter
             .f64_observable_gauge("chat.drain.left")
             .with_unit("s")
             .with_description("What is left of the drain window; 0 where the replica is not leaving.")
             .with_callback(move |observer| {
-                if let Some(context) = context.upgrade() {
-                    observer.observe(context.drain.left().as_secs_f64(), &[]);
+                if let Some(replica) = replica.upgrade() {
+                    observer.observe(replica.drain.left().as_secs_f64(), &[]);
                 }
             })
             .build();

@@ -6,19 +6,49 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::session::Context;
+use crate::auth::Hasher;
+use crate::config::Settings;
+use crate::memory::Trim;
+use crate::replica::Replica;
 
 /// How often empty rooms are looked for.
-pub const SWEEP: Duration = Duration::from_millis(500);
+const SWEEP: Duration = Duration::from_millis(500);
 /// How often the log's size is asked for.
-pub const MEASURE: Duration = Duration::from_secs(60);
+const MEASURE: Duration = Duration::from_secs(60);
 /// How often addresses and people that have been quiet are forgotten.
-pub const FORGET: Duration = Duration::from_secs(10);
+const FORGET: Duration = Duration::from_secs(10);
 /// How often it is looked whether the allocator keeps much.
-pub const TRIM: Duration = Duration::from_secs(20);
+const TRIM: Duration = Duration::from_secs(20);
+
+/// Begins all of it, until the workers are stopped.
+pub fn start(replica: &Arc<Replica>, hasher: &Hasher, settings: &Settings, stop: &CancellationToken) {
+    let workers = &replica.tools.workers;
+    let rooms = replica.rooms.clone();
+    workers.spawn(repeat(SWEEP, stop.clone(), move || rooms.retire()));
+    let (trim, blocking) = (Arc::new(Trim::default()), workers.clone());
+    workers.spawn(repeat(TRIM, stop.clone(), move || {
+        let trim = trim.clone();
+        blocking.spawn_blocking(move || trim.if_grown());
+    }));
+    // The limits' books are as long as there are people who are busy (I7).
+    let (books, pieces) = (replica.clone(), hasher.clone());
+    workers.spawn(repeat(FORGET, stop.clone(), move || {
+        books.limits.forget_the_quiet();
+        pieces.forget_the_idle();
+    }));
+    let measured = replica.clone();
+    workers.spawn(repeat_waiting(MEASURE, stop.clone(), move || {
+        measure(measured.clone())
+    }));
+    let checked = replica.clone();
+    let period = Duration::from_millis(settings.head_check_ms);
+    workers.spawn(repeat_waiting(period, stop.clone(), move || {
+        check_heads(checked.clone())
+    }));
+}
 
 /// Does the same again and again until told to stop.
-pub async fn repeat(period: Duration, stop: CancellationToken, act: impl Fn()) {
+async fn repeat(period: Duration, stop: CancellationToken, act: impl Fn()) {
     repeat_waiting(period, stop, || {
         act();
         std::future::ready(())
@@ -27,7 +57,7 @@ pub async fn repeat(period: Duration, stop: CancellationToken, act: impl Fn()) {
 }
 
 /// The same for what may take longer than the period.
-pub async fn repeat_waiting<F: Future<Output = ()>>(
+async fn repeat_waiting<F: Future<Output = ()>>(
     period: Duration,
     stop: CancellationToken,
     act: impl Fn() -> F,
@@ -44,22 +74,22 @@ pub async fn repeat_waiting<F: Future<Output = ()>>(
 }
 
 /// Finds what was published while nobody was listening (I5).
-pub async fn check_heads(context: Arc<Context>) {
-    let rooms = context.rooms.ids();
+async fn check_heads(replica: Arc<Replica>) {
+    let rooms = replica.rooms.ids();
     let (wait, checked) = tokio::join!(
-        context.store.wait_for_connection(),
-        context.rooms.check_heads(&rooms)
+        replica.store.wait_for_connection(),
+        replica.rooms.check_heads(&rooms)
     );
-    context.metrics.store_waited(wait);
+    replica.metrics().store_waited(wait);
     if let Err(e) = checked {
         tracing::debug!(error = %e, "the rooms' heads cannot be read");
     }
 }
 
 /// Looks how much the log has grown.
-pub async fn measure(context: Arc<Context>) {
-    match context.store.size().await {
-        Ok(size) => context.metrics.store_size(size.bytes, size.messages),
+async fn measure(replica: Arc<Replica>) {
+    match replica.store.size().await {
+        Ok(size) => replica.metrics().store_size(size.bytes, size.messages),
         Err(e) => tracing::debug!(error = %e, "the log's size cannot be read"),
     }
 }

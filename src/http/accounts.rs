@@ -82,8 +82,9 @@ impl Accounts {
         credentials: Strict<Credentials>,
     ) -> Result<Created, ApiError> {
         gateway
+            .replica
             .limits
-            .check_everywhere(&gateway.limits.signups, address.0.0)
+            .check_everywhere(&gateway.replica.limits.signups, address.0.0)
             .await?;
         let Credentials { username, secret } = credentials.0;
         let username = Username::parse_new(&username)?;
@@ -92,7 +93,7 @@ impl Accounts {
             let message = format!("a secret has {least} to {SECRET_MAX_BYTES} bytes");
             return Err(ApiError::new(ErrorType::BadPassword, message));
         }
-        let store = &gateway.context.store;
+        let store = &gateway.replica.store;
         let taken = || ApiError::new(ErrorType::UserExists, "there is a user of this name");
         // Asked first, because a hash is dear; the unique index decides.
         if store.find_account(&username).await?.is_some() {
@@ -115,12 +116,13 @@ impl Accounts {
         credentials: Strict<Credentials>,
     ) -> Result<Json<Envelope<Login>>, ApiError> {
         gateway
+            .replica
             .limits
-            .check_everywhere(&gateway.limits.logins, address.0.0)
+            .check_everywhere(&gateway.replica.limits.logins, address.0.0)
             .await?;
         let Credentials { username, secret } = credentials.0;
         let username = Username::parse(&username)?;
-        let account = gateway.context.store.find_account(&username).await?;
+        let account = gateway.replica.store.find_account(&username).await?;
         if account.is_none() && !gateway.hide_unknown_users {
             return Err(ApiError::new(
                 ErrorType::UserNotFound,

@@ -35,7 +35,7 @@ impl Gateway {
     /// Whose token it is, by the name that the account has. What is not signed by us does not reach the database (I8).
     pub async fn identify(&self, token: &str) -> Result<Identity, ApiError> {
         let holder = self.tokens.check(token)?;
-        match self.context.store.account_name(holder.id).await? {
+        match self.replica.store.account_name(holder.id).await? {
             Some(username) => Ok(holder.named(&username)),
             None => Err(ApiError::new(
                 ErrorType::InvalidAuthToken,

@@ -38,7 +38,7 @@ const SEND_BUFFER: usize = 128 * 1024;
 const BACKLOG: u32 = 4096;
 
 /// An endpoint that answers every request.
-pub type App = Arc<dyn DynEndpoint<Output = Response>>;
+pub type Surface = Arc<dyn DynEndpoint<Output = Response>>;
 
 /// How many connections there may be: `wanted`, or with 0 as many as the process may have descriptors, less what it
 /// needs itself.
@@ -101,7 +101,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// What one listener serves.
 pub struct Server {
-    pub app: App,
+    pub surface: Surface,
     pub tracker: TaskTracker,
     pub metrics: Metrics,
     pub admission: Admission,
@@ -120,8 +120,10 @@ impl Server {
                 Ok(Some((stream, connection))) => {
                     let patience = connection.patience();
                     let stream = Watched { stream, patience };
-                    let (app, metrics, stop) = (self.app.clone(), self.metrics.clone(), self.stop.clone());
-                    self.tracker.spawn(serve(stream, connection, app, metrics, stop));
+                    let (surface, metrics, stop) =
+                        (self.surface.clone(), self.metrics.clone(), self.stop.clone());
+                    self.tracker
+                        .spawn(serve(stream, connection, surface, metrics, stop));
                 }
                 Ok(None) => {}
                 Err(e) => {
@@ -146,12 +148,18 @@ impl Server {
     }
 }
 
-async fn serve(stream: Watched, connection: Connection, app: App, metrics: Metrics, stop: CancellationToken) {
+async fn serve(
+    stream: Watched,
+    connection: Connection,
+    surface: Surface,
+    metrics: Metrics,
+    stop: CancellationToken,
+) {
     let local = stream.stream.local_addr().unwrap_or(connection.peer);
     let patience = stream.patience.clone();
     let service = service_fn(|mut request: hyper::Request<Incoming>| {
         patience.asked();
-        let (app, patience) = (app.clone(), patience.clone());
+        let (surface, patience) = (surface.clone(), patience.clone());
         // poem's own upgrade would hide the socket: keep hyper's handle for ours.
         if let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() {
             request.extensions_mut().insert(Handle(upgrade));
@@ -166,7 +174,7 @@ async fn serve(stream: Watched, connection: Connection, app: App, metrics: Metri
             request.extensions_mut().insert(upgrade);
         }
         async move {
-            let response = app.get_response(request).await;
+            let response = surface.get_response(request).await;
             patience.answered();
             Ok::<_, Infallible>(hyper::Response::from(response))
         }

@@ -1,7 +1,6 @@
 //! A room's messages: history, publishing, and the WebSocket.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use poem::Request;
 use poem::web::Data;
@@ -16,7 +15,6 @@ use super::error::{ApiError, Envelope};
 use super::payload::Strict;
 use super::upgrade::Upgrade;
 use crate::ids::{MAX_SEQ, Nonce, RoomName, Seq};
-use crate::journal::{Draft, JournalError};
 use crate::limits::REPEAT;
 use crate::protocol::{self, ErrorType, TraceContext, check_text};
 use crate::session::Position;
@@ -189,11 +187,11 @@ impl Messages {
         let room = room_name(&room)?;
         let (before, after) = (seq_in_range(before.0)?, seq_in_range(after.0)?);
         let limit = limit.0.unwrap_or(DEFAULT_PAGE);
-        let store = &gateway.context.store;
+        let store = &gateway.replica.store;
         // The head first, so that it is never behind the messages by more than what came in between.
-        let head = gateway.context.rooms.stored_head(room.id()).await?;
+        let head = gateway.replica.rooms.stored_head(room.id()).await?;
         // As many at a time as can be had without holding many times a page.
-        let longest = gateway.context.settings.message_max_bytes.max(1);
+        let longest = gateway.replica.rules.message_max_bytes.max(1);
         let at_once = (PAGE_BYTES / longest).max(1) as u64;
         let mut page = Page::of(limit, after, before);
         while let Some((after, before, wanted)) = page.lacks(at_once) {
@@ -218,38 +216,29 @@ impl Messages {
         let room = room_name(&room)?;
         let NewMessage { text, nonce } = message.0;
         let nonce = nonce.map(Nonce::parse).transpose()?;
-        check_text(&text, gateway.context.settings.message_max_bytes).map_err(
-            |(kind, message)| match kind {
-                ErrorType::TextTooLong => ApiError::new(ErrorType::TooLarge, message),
-                kind => ApiError::new(kind, message),
-            },
-        )?;
+        check_text(&text, gateway.replica.rules.message_max_bytes).map_err(|(kind, message)| match kind {
+            ErrorType::TextTooLong => ApiError::new(ErrorType::TooLarge, message),
+            kind => ApiError::new(kind, message),
+        })?;
         let sender = caller.user().clone();
-        gateway.limits.publishes.take(sender.id, 1.0)?;
-        let draft = Draft {
-            room_id: room.id(),
-            room: room.clone(),
-            sender: sender.clone(),
-            nonce,
-            span: gateway
-                .context
-                .traces
-                .publish(TraceContext::current(), &room, text.len()),
+        gateway.replica.limits.publishes.take(sender.id, 1.0)?;
+        let message = protocol::NewMessage {
             text: text.clone(),
+            nonce,
+            trace: None,
         };
-        let (taken, recorded) = (Instant::now(), draft.recorded());
-        let outcome = gateway.context.journal.submit(draft)?;
-        gateway.context.metrics.message_taken();
-        let outcome = outcome.await.unwrap_or(Err(JournalError::Unavailable));
-        gateway
-            .context
-            .metrics
-            .acked(taken.elapsed(), outcome.is_ok(), recorded);
-        let committed = outcome?;
+        let place = (&room, room.id());
+        let publishing = &gateway.replica.publishing;
+        let in_flight = publishing.submit(&sender, place, message, TraceContext::current())?;
+        let committed = in_flight.await?;
         let appended = committed.appended;
         if appended.repeated {
-            gateway.limits.publishes.give_back(&sender.id, 1.0 - REPEAT);
-            let first = gateway.context.store.message_at(&room, appended.seq).await?;
+            gateway
+                .replica
+                .limits
+                .publishes
+                .give_back(&sender.id, 1.0 - REPEAT);
+            let first = gateway.replica.store.message_at(&room, appended.seq).await?;
             let first = first.ok_or_else(|| ApiError::internal(&"a stored message is gone"))?;
             return Ok(Published::Before(Json(Envelope::of(first.into()))));
         }

@@ -29,12 +29,11 @@ use tracing::Instrument;
 
 pub use admission::{Admission, Connection};
 pub use error::ApiError;
-pub use listen::{App, Server, bind, most_connections};
+pub use listen::{Server, Surface, bind, most_connections};
 pub use ops::{Ops, routes as ops_routes};
 
 use crate::auth::{Hasher, Tokens};
-use crate::limits::Limits;
-use crate::session::Context;
+use crate::replica::Replica;
 use crate::web::{Constant, Site};
 use accounts::Accounts;
 use messages::Messages;
@@ -44,10 +43,9 @@ use trace::{Answered, Asked, route};
 /// What the routes work with.
 #[derive(Debug)]
 pub struct Gateway {
-    pub context: Arc<Context>,
+    pub replica: Arc<Replica>,
     pub tokens: Tokens,
     pub hasher: Hasher,
-    pub limits: Arc<Limits>,
     pub clients: TaskTracker,
     pub allowed_origins: Vec<String>,
     pub allowed_hosts: Vec<String>,
@@ -71,10 +69,10 @@ pub fn spec() -> String {
 }
 
 /// The whole surface for clients.
-pub fn routes(gateway: Gateway) -> App {
+pub fn routes(gateway: Gateway) -> Surface {
     let service = service();
     let gateway = Arc::new(gateway);
-    let max_bytes = gateway.context.settings.message_max_bytes;
+    let max_bytes = gateway.replica.rules.message_max_bytes;
     let (site, limit) = (Site::new(&service, max_bytes), BodyLimit::new(max_bytes));
     let routes = site.add_to(Route::new()).nest_no_strip("/api/v1", service);
     let app = routes
@@ -106,7 +104,7 @@ async fn answer(
         .get(header::ORIGIN)
         .filter(|origin| gateway.allows(origin))
         .cloned();
-    let asked = Asked::begin(&request, address, &gateway.context);
+    let asked = Asked::begin(&request, address, &gateway.replica);
     lingering::linger(&mut request, &gateway.clients);
     let result = match gateway.admit(&request, address, &site) {
         Ok(Some(answered)) => Ok(answered),
@@ -119,7 +117,7 @@ async fn answer(
     };
     let result = match result {
         Ok(response) if response.data::<Constant>().is_some() => Ok(response),
-        Ok(response) => held::hold(response, &gateway.context.memory.answers)
+        Ok(response) => held::hold(response, &gateway.replica.memory.answers)
             .await
             .map_err(poem::Error::from),
         Err(e) => Err(e),
@@ -137,7 +135,7 @@ async fn answer(
         Err(e) => {
             let route = route(e.data());
             let refused = ApiError::of(e, &path);
-            gateway.context.metrics.refused(refused.kind);
+            gateway.replica.metrics().refused(refused.kind);
             let response = poem::error::ResponseError::as_response(&refused);
             let (status, error) = (response.status(), Some(refused.kind.name()));
             (response, Answered { status, route, error })
@@ -153,7 +151,7 @@ impl Gateway {
     /// browser does for pages of other origins, and a page does for itself: why its WebSocket was refused it is not told.
     fn admit(&self, request: &Request, address: IpAddr, site: &Site) -> Result<Option<Response>, ApiError> {
         if !site.is_read_by(request) {
-            self.limits.requests.check(address)?;
+            self.replica.limits.requests.check(address)?;
         }
         self.check_host(request)?;
         if request.method() != Method::OPTIONS || !request.headers().contains_key(header::ORIGIN) {

@@ -3,20 +3,22 @@
 use std::sync::Arc;
 
 use http::StatusCode;
+use poem::endpoint::ToDynEndpoint;
 use poem::web::{Data, Json};
-use poem::{Endpoint, EndpointExt, Request, Response, Route, get, handler};
+use poem::{EndpointExt, Request, Response, Route, get, handler};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
+use super::Surface;
 use crate::busiest::Report;
 use crate::health::Status;
-use crate::session::Context;
+use crate::replica::Replica;
 use crate::telemetry::Telemetry;
 
 /// What the routes ask.
 #[derive(Debug, Clone)]
 pub struct Ops {
-    pub context: Arc<Context>,
+    pub replica: Arc<Replica>,
     pub telemetry: Telemetry,
     /// What clients' connections take their places from.
     pub connections: Arc<Semaphore>,
@@ -26,11 +28,11 @@ impl Ops {
     /// This replica's own state. An outage of Postgres or Redis is every replica's, and must not take them all out
     /// of the balancer at once: it is in `/status` and in the metrics, not here.
     fn state(&self) -> &'static str {
-        if self.context.drain.begun() {
+        if self.replica.drain.begun() {
             "draining"
         } else if self.connections.available_permits() == 0 {
             "overloaded"
-        } else if self.context.health.is_starting() {
+        } else if self.replica.tools.health.is_starting() {
             "starting"
         } else {
             READY
@@ -41,14 +43,15 @@ impl Ops {
 const READY: &str = "ready";
 
 /// `/healthz`, `/readyz`, `/status`, `/metrics`.
-pub fn routes(ops: Ops) -> impl Endpoint<Output = Response> {
-    Route::new()
+pub fn routes(ops: Ops) -> Surface {
+    let routes = Route::new()
         .at("/healthz", get(alive))
         .at("/readyz", get(ready))
         .at("/status", get(show))
         .at("/metrics", get(metrics))
         .data(ops)
-        .map_to_response()
+        .map_to_response();
+    Arc::new(ToDynEndpoint(routes))
 }
 
 #[handler]
@@ -77,12 +80,12 @@ struct Shown {
 
 #[handler]
 fn show(Data(ops): Data<&Ops>) -> Json<Shown> {
-    let context = &ops.context;
-    let (rooms, depth) = (context.rooms.len(), context.journal.depth());
-    let database = context.store.outages().state();
+    let replica = &ops.replica;
+    let (rooms, depth) = (replica.rooms.len(), replica.publishing.journal.depth());
+    let database = replica.store.outages().state();
     Json(Shown {
-        status: context.health.status(ops.state(), database, rooms, depth),
-        busiest: context.busiest.report(),
+        status: replica.tools.health.status(ops.state(), database, rooms, depth),
+        busiest: replica.busiest.report(),
     })
 }
 
@@ -93,7 +96,7 @@ fn metrics(request: &Request, Data(ops): Data<&Ops>) -> Response {
     match ops.telemetry.render() {
         Ok(text) if accept.contains("application/openmetrics-text") => Response::builder()
             .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
-            .body(ops.context.metrics.openmetrics(&text)),
+            .body(ops.replica.metrics().openmetrics(&text)),
         Ok(text) => Response::builder()
             .content_type("text/plain; version=0.0.4")
             .body(text),

@@ -11,7 +11,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::metrics::{Metrics, TraceId};
 use crate::protocol::TraceContext;
-use crate::session::Context;
+use crate::replica::Replica;
 
 /// A method that nobody knows, so that a stranger cannot make as many series as there are words.
 const OTHER: &str = "_OTHER";
@@ -40,7 +40,7 @@ pub(super) struct Answered {
 }
 
 impl Asked {
-    pub fn begin(request: &Request, client: IpAddr, context: &Context) -> Self {
+    pub fn begin(request: &Request, client: IpAddr, replica: &Replica) -> Self {
         let method = known(request.method());
         let span = tracing::info_span!(
             "request",
@@ -59,7 +59,7 @@ impl Asked {
         if method == OTHER {
             span.record("http.request.method_original", request.method().as_str());
         }
-        if let Some(parent) = context.traces.admit(traceparent(request))
+        if let Some(parent) = replica.traces().admit(traceparent(request))
             && let Err(e) = span.set_parent(parent.parent())
         {
             tracing::debug!(error = %e, "a request's trace was not continued");
@@ -73,7 +73,7 @@ impl Asked {
             method,
             begun: Instant::now(),
             trace: trace.filter(TraceContext::is_sampled).map(|trace| trace.trace_id),
-            metrics: context.metrics.clone(),
+            metrics: replica.metrics().clone(),
             answered: false,
         }
     }

@@ -85,16 +85,16 @@ impl Gateway {
         };
         let (connection, upgrade) = (connection.clone(), upgrade.clone());
         if let Some(places) = self.places(*address, identity.as_ref()) {
-            let joined = self.context.join(room, position).await?;
+            let joined = self.replica.join(room, position).await?;
             connection.is_session();
-            let (context, address, writer) = (
-                self.context.clone(),
+            let (replica, address, writer) = (
+                self.replica.clone(),
                 *address,
                 identity.map(|identity| self.writer(identity, traceparent(request))),
             );
             self.clients.spawn(async move {
                 if let Some((stream, early)) = take_over(upgrade).await {
-                    Session::new(context, joined, writer, (stream, &early), address)
+                    Session::new(replica, joined, writer, (stream, &early), address)
                         .run()
                         .await;
                 }
@@ -128,9 +128,9 @@ impl Gateway {
         address: IpAddr,
         identity: Option<&Identity>,
     ) -> Option<(Place<IpAddr>, Option<Place<UserId>>)> {
-        let address = self.limits.sessions_per_address.take(network(address))?;
+        let address = self.replica.limits.sessions_per_address.take(network(address))?;
         let user = match identity {
-            Some(identity) => Some(self.limits.sessions_per_user.take(identity.user.id)?),
+            Some(identity) => Some(self.replica.limits.sessions_per_user.take(identity.user.id)?),
             None => None,
         };
         Some((address, user))
@@ -143,7 +143,7 @@ impl Gateway {
         Box::new(Writer {
             user: identity.user,
             until,
-            rate: self.limits.messages,
+            rate: self.replica.limits.messages,
             trace,
         })
     }

@@ -9,30 +9,17 @@ use std::time::Duration;
 
 use redis::Client;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use crate::health::Health;
 use crate::ids::RoomId;
-use crate::metrics::Metrics;
 use crate::room::{Entry, Rooms};
-use crate::telemetry::{Origin, Traces};
+use crate::telemetry::Origin;
+use crate::tools::Tools;
 
 use envelope::Envelope;
 use publisher::Publisher;
 
 /// How long Redis may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(1);
-
-/// What the relay works with.
-#[derive(Debug)]
-pub struct Parts {
-    pub rooms: Rooms,
-    pub metrics: Metrics,
-    pub traces: Traces,
-    pub health: Health,
-    pub tracker: TaskTracker,
-    pub stop: CancellationToken,
-}
 
 /// The way out to the other replicas. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -44,37 +31,23 @@ pub enum Relay {
 
 impl Relay {
     /// Starts publishing to and hearing from Redis. Redis need not be there yet.
-    pub fn start(client: Client, prefix: &str, parts: Parts) -> Self {
-        let Parts {
-            rooms,
-            metrics,
-            traces,
-            health,
-            tracker,
-            stop,
-        } = parts;
+    pub fn start(client: Client, prefix: &str, rooms: Rooms, stop: CancellationToken, tools: Tools) -> Self {
         let channels = Channels {
             prefix: prefix.to_owned(),
         };
-        let publisher = Publisher::start(
-            client.clone(),
-            channels.clone(),
-            metrics.clone(),
-            traces,
-            &tracker,
-        );
-        metrics.relay_begins();
-        let heartbeat = channels.heartbeat();
+        let publisher = Publisher::start(client.clone(), channels.clone(), &tools);
+        tools.metrics.relay_begins();
+        let workers = tools.workers.clone();
         let subscriber = subscriber::Subscriber {
             client,
+            heartbeat: channels.heartbeat(),
             channels,
-            heartbeat,
             rooms,
             publisher: publisher.clone(),
-            metrics,
-            health,
+            metrics: tools.metrics,
+            health: tools.health,
         };
-        tracker.spawn(subscriber.run(stop));
+        workers.spawn(subscriber.run(stop));
         Self::Redis(publisher)
     }
 

@@ -8,13 +8,13 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Pipeline, RedisError};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tokio_util::task::TaskTracker;
 
 use super::{Channels, Envelope, TIMEOUT};
 use crate::ids::RoomId;
 use crate::metrics::Metrics;
 use crate::room::Entry;
 use crate::telemetry::{Origin, RelaySpan, Traces};
+use crate::tools::Tools;
 
 /// How many messages may wait for Redis; what is over that is left to the head check.
 const QUEUE: usize = 8192;
@@ -27,29 +27,26 @@ const RETRY: Duration = Duration::from_millis(100);
 /// The way to Redis. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Publisher {
-    queue: mpsc::Sender<Published>,
+    queue: mpsc::Sender<Outgoing>,
     channels: Channels,
     metrics: Metrics,
     traces: Traces,
 }
 
 #[derive(Debug)]
-struct Published {
+struct Outgoing {
     channel: String,
     payload: Vec<u8>,
     span: Option<Box<RelaySpan>>,
 }
 
 impl Publisher {
-    pub(super) fn start(
-        client: Client,
-        channels: Channels,
-        metrics: Metrics,
-        traces: Traces,
-        tracker: &TaskTracker,
-    ) -> Self {
+    pub(super) fn start(client: Client, channels: Channels, tools: &Tools) -> Self {
         let (queue, receiver) = mpsc::channel(QUEUE);
-        tracker.spawn(run(Line::new(client), receiver, metrics.clone()));
+        let (metrics, traces) = (tools.metrics.clone(), tools.traces.clone());
+        tools
+            .workers
+            .spawn(run(Link::new(client), receiver, metrics.clone()));
         Self {
             queue,
             channels,
@@ -63,7 +60,7 @@ impl Publisher {
         let relayed = |parent| self.traces.relay(parent, &channel, entry.point());
         let (span, trace) = origin.trace.and_then(relayed).unzip();
         let payload = Envelope::of(entry, Origin { trace, ..origin }).0;
-        self.queue(Published {
+        self.queue(Outgoing {
             channel,
             payload,
             span: span.map(Box::new),
@@ -71,14 +68,14 @@ impl Publisher {
     }
 
     pub(super) fn send(&self, channel: String, payload: Vec<u8>) {
-        self.queue(Published {
+        self.queue(Outgoing {
             channel,
             payload,
             span: None,
         });
     }
 
-    fn queue(&self, published: Published) {
+    fn queue(&self, published: Outgoing) {
         if let Err(refused) = self.queue.try_send(published) {
             self.metrics.relay_dropped(1);
             fail(refused.into_inner().span, "the queue to Redis is full");
@@ -94,7 +91,7 @@ fn fail(span: Option<Box<RelaySpan>>, why: &'static str) {
 
 /// The connection, made when it is first needed, and anew after any error. redis' own ConnectionManager keeps one
 /// on which answers time out, so that one which is open and dead would be kept until the kernel gives it up.
-struct Line {
+struct Link {
     client: Client,
     connection: Option<MultiplexedConnection>,
     tried: Option<Instant>,
@@ -109,7 +106,7 @@ enum Unsent {
     NotYet,
 }
 
-impl Line {
+impl Link {
     fn new(client: Client) -> Self {
         Self {
             client,
@@ -143,7 +140,7 @@ impl Line {
     }
 }
 
-async fn run(mut line: Line, mut queue: mpsc::Receiver<Published>, metrics: Metrics) {
+async fn run(mut link: Link, mut queue: mpsc::Receiver<Outgoing>, metrics: Metrics) {
     let mut gathered = Vec::with_capacity(PIPELINE);
     let mut away = false;
     while queue.recv_many(&mut gathered, PIPELINE).await > 0 {
@@ -151,7 +148,7 @@ async fn run(mut line: Line, mut queue: mpsc::Receiver<Published>, metrics: Metr
         let mut pipeline = redis::pipe();
         // The spans end when Redis has answered, whatever it says.
         let mut spans = Vec::new();
-        for Published {
+        for Outgoing {
             channel,
             payload,
             span,
@@ -160,7 +157,7 @@ async fn run(mut line: Line, mut queue: mpsc::Receiver<Published>, metrics: Metr
             pipeline.cmd("PUBLISH").arg(channel).arg(payload).ignore();
             spans.extend(span);
         }
-        match line.send(&pipeline).await {
+        match link.send(&pipeline).await {
             Ok(()) => {
                 metrics.relay_published(messages);
                 if std::mem::take(&mut away) {

@@ -12,7 +12,7 @@ const RETRY: Duration = Duration::from_millis(500);
 
 /// Starts the inquiry that [`super::State::errands`] asked for.
 pub(super) fn start(shared: Arc<Shared>, room: Arc<Room>) {
-    let tracker = shared.tracker.clone();
+    let tracker = shared.tools.workers.clone();
     tracker.spawn(async move { while step(&shared, &room).await {} });
 }
 

@@ -18,7 +18,7 @@ use tokio::sync::{OnceCell, watch};
 use tokio_util::task::TaskTracker;
 
 pub use log::{Entry, Hole, Log, Offered, Question, Read, Rewind, Verdict, WarmLimits};
-pub use registry::{EMPTY, Interest, Parts, Rooms, Seat};
+pub use registry::{EMPTY, Interest, Rooms, Seat};
 pub use row::{Follower, WRITE_BYTES, WRITE_FRAMES};
 pub use warmth::Warmth;
 

@@ -6,18 +6,16 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
-use tokio_util::task::TaskTracker;
 
 use super::rewinds::Rewinds;
 use super::row::Row;
 use super::{Entry, Errands, Follower, Log, Offered, Question, Rewind, Room, WarmLimits, Warmth};
-use crate::health::Health;
 use crate::ids::{RoomId, RoomName, Seq};
 use crate::memory::Share;
-use crate::metrics::Metrics;
 use crate::protocol::TraceContext;
 use crate::store::{Store, StoreError};
-use crate::telemetry::{Delivery, Origin, Traces};
+use crate::telemetry::{Delivery, Origin};
+use crate::tools::Tools;
 
 /// How many of a room's newest messages are read when it comes to life: what most resuming clients lack.
 const FIRST_READ: u64 = 64;
@@ -35,27 +33,12 @@ pub struct Rooms(Arc<Shared>);
 pub(super) struct Shared {
     live: RwLock<HashMap<RoomId, Arc<Room>>>,
     pub(super) store: Store,
-    pub(super) tracker: TaskTracker,
-    pub(super) metrics: Metrics,
-    traces: Traces,
-    health: Health,
+    pub(super) tools: Tools,
     limits: WarmLimits,
     warmth: Warmth,
     linger: Duration,
     interest: Interest,
     rewinds: Rewinds,
-}
-
-/// What rooms work with.
-#[derive(Debug)]
-pub struct Parts {
-    pub store: Store,
-    pub tracker: TaskTracker,
-    pub metrics: Metrics,
-    pub traces: Traces,
-    pub health: Health,
-    /// What all warm logs together may take.
-    pub share: Share,
 }
 
 /// Which rooms' channels the relay should begin or cease to hear, since it last asked. It is a state, not a
@@ -123,13 +106,13 @@ impl Shared {
     pub(super) fn is_live(&self, room: &Arc<Room>) -> bool {
         let live = self.live.read();
         let same = live.get(&room.id).is_some_and(|live| Arc::ptr_eq(live, room));
-        same && !self.tracker.is_closed()
+        same && !self.tools.workers.is_closed()
     }
 
     /// Does what has to be done for a room.
     pub(super) fn run(self: &Arc<Self>, room: &Arc<Room>, errands: Errands) {
         if errands.repair {
-            self.metrics.hole();
+            self.tools.metrics.hole();
             super::repair::start(self.clone(), room.clone());
         }
         if errands.doubt {
@@ -149,7 +132,7 @@ impl Shared {
             }
         }
         room.give_up();
-        self.metrics.went_back();
+        self.tools.metrics.went_back();
         let Rewind { common, upto } = rewind;
         match first {
             true => {
@@ -163,23 +146,13 @@ impl Shared {
 }
 
 impl Rooms {
-    pub fn new(parts: Parts, limits: WarmLimits, linger: Duration) -> Self {
-        let Parts {
-            store,
-            tracker,
-            metrics,
-            traces,
-            health,
-            share,
-        } = parts;
+    /// `share`: what all warm logs together may take.
+    pub fn new(store: Store, share: Share, limits: WarmLimits, linger: Duration, tools: Tools) -> Self {
         let (live, interest) = (RwLock::default(), Interest::default());
         Self(Arc::new(Shared {
             live,
             store,
-            tracker,
-            metrics,
-            traces,
-            health,
+            tools,
             limits,
             warmth: Warmth::new(share),
             linger,
@@ -216,8 +189,8 @@ impl Rooms {
                 name.clone(),
                 self.0.limits,
                 self.0.warmth.clone(),
-                self.0.tracker.clone(),
-                self.0.metrics.clone(),
+                self.0.tools.workers.clone(),
+                self.0.tools.metrics.clone(),
             )
         });
         // Counted under the registry's lock, so that `retire` cannot take the room away in between.
@@ -279,11 +252,12 @@ impl Rooms {
         let since_commit = origin.age();
         let recorded = origin.trace.filter(TraceContext::is_sampled);
         self.0
+            .tools
             .metrics
             .message_arrived(since_commit, recorded.map(|trace| trace.trace_id));
         if let Some(trace) = origin.trace {
             let sessions = room.state.lock().sessions;
-            self.0.traces.deliver(
+            self.0.tools.traces.deliver(
                 trace,
                 &Delivery {
                     room: &room.name,
@@ -305,8 +279,8 @@ impl Rooms {
     /// Asks the store for the heads of these rooms and repairs what is behind.
     pub async fn check_heads(&self, rooms: &[RoomId]) -> Result<(), StoreError> {
         let behind = self.compare_heads(rooms).await?;
-        self.0.health.heads(behind);
-        self.0.metrics.heads_checked(behind);
+        self.0.tools.health.heads(behind);
+        self.0.tools.metrics.heads_checked(behind);
         Ok(())
     }
 

@@ -16,7 +16,7 @@ const RETRY: Duration = Duration::from_millis(500);
 
 /// Starts the repair that [`super::State::errands`] asked for.
 pub(super) fn start(shared: Arc<Shared>, room: Arc<Room>) {
-    let tracker = shared.tracker.clone();
+    let tracker = shared.tools.workers.clone();
     tracker.spawn(async move {
         tokio::time::sleep(PATIENCE).await;
         while step(&shared, &room).await {}
@@ -53,7 +53,7 @@ async fn step(shared: &Arc<Shared>, room: &Arc<Room>) -> bool {
         Ok(page) => {
             let missing = page.iter().filter(|message| message.seq > hole.after).count();
             tracing::debug!(room = %room.id, after = hole.after, upto = hole.upto, read = missing, "hole repaired");
-            shared.metrics.repaired(missing);
+            shared.tools.metrics.repaired(missing);
             span.record("chat.repaired", missing);
             if !fill(shared, room, &page, missing) {
                 tokio::time::sleep(RETRY).await;

@@ -8,10 +8,11 @@ use std::task::{self, Poll};
 use bytes::Bytes;
 
 use super::wire::{Delivery, Reached};
-use super::{Context, End, Session};
+use super::{End, Session};
 use crate::ids::{RoomName, Seq};
 use crate::memory::Held;
 use crate::protocol::Close;
+use crate::replica::Replica;
 use crate::room::Entry;
 
 /// How much of the log one query reads for a session that is fed from the store, in bytes; one message more where
@@ -66,7 +67,7 @@ impl Session {
             bytes,
         } = self.wire.deliver(&self.seat)?;
         if frames > 0 {
-            self.context.metrics.delivered(frames, bytes);
+            self.replica.metrics().delivered(frames, bytes);
         }
         match reached {
             Reached::Blocked => {}
@@ -74,8 +75,8 @@ impl Session {
             Reached::Cold(cursor) => {
                 self.feed.memory = None;
                 if self.feed.reading.is_none() {
-                    let (context, room) = (self.context.clone(), self.seat.name.clone());
-                    self.feed.reading = Some(Box::pin(read_page(context, room, cursor, self.address)));
+                    let (replica, room) = (self.replica.clone(), self.seat.name.clone());
+                    self.feed.reading = Some(Box::pin(read_page(replica, room, cursor, self.address)));
                 }
             }
         }
@@ -95,20 +96,20 @@ impl Session {
 }
 
 /// Waits for what its address may have, for memory, and for its turn at the store; then reads what follows `from`.
-async fn read_page(context: Arc<Context>, room: RoomName, from: Seq, address: IpAddr) -> Result<Page, End> {
-    let most = PAGE + context.settings.message_max_bytes;
-    let ration = context.limits.catch_up.reserve(address, most);
+async fn read_page(replica: Arc<Replica>, room: RoomName, from: Seq, address: IpAddr) -> Result<Page, End> {
+    let most = PAGE + replica.rules.message_max_bytes;
+    let ration = replica.limits.catch_up.reserve(address, most);
     if !ration.wait().is_zero() {
         tokio::time::sleep(ration.wait()).await;
     }
-    let memory = context.memory.pages.take(most, context.settings.slow).await;
+    let memory = replica.memory.pages.take(most, replica.rules.slow).await;
     let mut memory = memory.map_err(|_| End::Close(Close::NoRoom))?;
     // Nobody closes the semaphore.
-    let turn = context.catch_up.acquire().await;
+    let turn = replica.catch_up.acquire().await;
     let turn = turn.map_err(|_| End::Close(Close::Leaving))?;
-    let page = context.store.page(&room, from, PAGE).await;
+    let page = replica.store.page(&room, from, PAGE).await;
     drop(turn);
-    context.metrics.catch_up_read();
+    replica.metrics().catch_up_read();
     let page = page.map_err(|e| {
         // What is wrong with the store it has said itself, once.
         tracing::debug!(room = %room.id(), error = %e, "a session cannot be fed from the store");

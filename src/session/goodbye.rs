@@ -7,7 +7,6 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::{Session, inbox};
-use crate::journal::JournalError;
 use crate::protocol::Close;
 use crate::ws::frame;
 use crate::ws::outbox::Outbox;
@@ -23,10 +22,9 @@ impl Session {
     pub(super) async fn settle(&mut self) {
         let until = Instant::now() + ANSWERS;
         while let Some(oldest) = self.in_flight.front_mut() {
-            let outcome = tokio::time::timeout_at(until, &mut oldest.outcome).await;
-            self.answer(outcome.map_or(Err(JournalError::Unavailable), |outcome| {
-                outcome.unwrap_or(Err(JournalError::Unavailable))
-            }));
+            let outcome = tokio::time::timeout_at(until, &mut *oldest).await;
+            let outcome = outcome.unwrap_or_else(|_| oldest.give_up());
+            self.answer(outcome);
             // A socket that is broken shows itself again at the goodbye.
             let _ = self.wire.flush();
         }
@@ -38,12 +36,12 @@ impl Session {
         let Self {
             seat,
             wire,
-            context,
+            replica,
             feed,
             ..
         } = self;
         // The journal ends when nobody can send to it any more.
-        drop((seat, feed, context));
+        drop((seat, feed, replica));
         goodbye(&wire.stream, rest).await;
     }
 }

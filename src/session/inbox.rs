@@ -7,12 +7,13 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::throttle::Verdict;
-use super::{End, Held, InFlight, MAX_IN_FLIGHT, Session};
+use super::{End, MAX_IN_FLIGHT, Postponed, Session};
 use crate::ids::Nonce;
-use crate::journal::{Draft, Outcome};
+use crate::journal::Outcome;
 use crate::limits::REPEAT;
 use crate::metrics::Limit;
 use crate::protocol::{self, BadCommand, Close, Command, ErrorType, NewMessage, parse_command};
+use crate::publish::InFlight;
 use crate::ws::frame::{self, Incoming, Violation};
 
 /// How much one read takes, in bytes; shared by all sessions of a thread, so that an idle one holds none.
@@ -100,7 +101,7 @@ impl Session {
                 Some(Incoming::Close(code)) => return Err(End::Peer(code)),
             }
             if cost > 0 && self.throttle.spend(cost, now) {
-                self.context.metrics.limit_hit(Limit::Frames);
+                self.replica.metrics().limit_hit(Limit::Frames);
             }
         }
         if let Some(payload) = ping {
@@ -118,7 +119,7 @@ impl Session {
 
     /// Takes a command; what it costs beside the message that it is, if it is one.
     fn take_text(&mut self, text: &str, now: Instant) -> Result<usize, End> {
-        match parse_command(text, self.context.settings.message_max_bytes) {
+        match parse_command(text, self.replica.rules.message_max_bytes) {
             Ok(Command::Message(message)) => {
                 self.take_message(message, now)?;
                 return Ok(0);
@@ -143,13 +144,13 @@ impl Session {
     fn take_message(&mut self, message: NewMessage, now: Instant) -> Result<(), End> {
         self.writable()?;
         self.malformed = 0;
-        match self.throttle.message(now, self.context.settings.slow) {
-            Verdict::Take => self.submit(message, now),
+        match self.throttle.message(now, self.replica.rules.slow) {
+            Verdict::Take => self.submit(message),
             Verdict::Hold { until, begins } => {
                 if begins {
-                    self.context.metrics.limit_hit(Limit::Messages);
+                    self.replica.metrics().limit_hit(Limit::Messages);
                 }
-                self.held = Some(Box::new(Held { message, until }));
+                self.held = Some(Box::new(Postponed { message, until }));
             }
             Verdict::Refuse(wait) => self.refuse_too_fast(&message, wait.as_millis() as u64 + 1),
             Verdict::End => {
@@ -160,28 +161,18 @@ impl Session {
         Ok(())
     }
 
-    fn submit(&mut self, NewMessage { text, nonce, trace }: NewMessage, now: Instant) {
+    fn submit(&mut self, message: NewMessage) {
         let Some(writer) = &self.writer else { return };
-        let traces = &self.context.traces;
-        let draft = Draft {
-            room: self.seat.name.clone(),
-            room_id: self.seat.id,
-            sender: writer.user.clone(),
-            nonce: nonce.clone(),
-            span: traces.publish(traces.admit(trace.or(writer.trace)), &self.seat.name, text.len()),
-            text,
-        };
-        let recorded = draft.recorded();
-        match self.context.journal.submit(draft) {
-            Ok(outcome) => {
+        let (nonce, room) = (message.nonce.clone(), (&self.seat.name, self.seat.id));
+        let parent = self.replica.traces().admit(message.trace.or(writer.trace));
+        match self
+            .replica
+            .publishing
+            .submit(&writer.user, room, message, parent)
+        {
+            Ok(in_flight) => {
                 debug_assert!(self.in_flight.len() < MAX_IN_FLIGHT);
-                self.context.metrics.message_taken();
-                self.in_flight.push_back(InFlight {
-                    nonce,
-                    since: now,
-                    trace: recorded,
-                    outcome,
-                });
+                self.in_flight.push_back(in_flight);
             }
             Err(e) => self.refuse(e.kind(), &e.to_string(), nonce.as_ref(), Some(RETRY_AFTER)),
         }
@@ -189,15 +180,9 @@ impl Session {
 
     /// Tells the sender what became of its oldest draft.
     pub(super) fn answer(&mut self, outcome: Outcome) {
-        let Some(InFlight {
-            nonce, since, trace, ..
-        }) = self.in_flight.pop_front()
-        else {
+        let Some(InFlight { nonce, .. }) = self.in_flight.pop_front() else {
             return;
         };
-        self.context
-            .metrics
-            .acked(since.elapsed(), outcome.is_ok(), trace);
         if self.in_flight.is_empty() {
             self.in_flight.shrink_to_fit();
         }
@@ -220,7 +205,7 @@ impl Session {
     }
 
     fn refuse_too_fast(&mut self, message: &NewMessage, retry_after: u64) {
-        self.context.metrics.limit_hit(Limit::Messages);
+        self.replica.metrics().limit_hit(Limit::Messages);
         self.refuse(
             ErrorType::RateLimited,
             "too many messages a second",
@@ -239,7 +224,7 @@ impl Session {
     }
 
     fn refuse(&mut self, error: ErrorType, message: &str, nonce: Option<&Nonce>, retry_after: Option<u64>) {
-        self.context.metrics.refused(error);
+        self.replica.metrics().refused(error);
         self.wire
             .push(frame::text(&protocol::error(error, message, nonce, retry_after)));
     }

@@ -2,8 +2,8 @@
 
 use uuid::Uuid;
 
-use super::Context;
 use crate::ids::{RoomName, Seq};
+use crate::replica::Replica;
 use crate::room::Seat;
 use crate::store::StoreError;
 
@@ -28,7 +28,7 @@ pub struct Joined {
     pub recovered: bool,
 }
 
-impl Context {
+impl Replica {
     /// Joins a room.
     #[tracing::instrument(name = "join room", skip_all, fields(
         messaging.destination.name = room.as_str(),
@@ -45,7 +45,7 @@ impl Context {
             Position::After { seq, id } => self.resume(&seat, head, seq, id).await?,
         };
         if !recovered {
-            self.metrics.resume_refused();
+            self.metrics().resume_refused();
         }
         let span = tracing::Span::current();
         span.record("chat.resume.recovered", recovered);
@@ -65,7 +65,7 @@ impl Context {
             true => self.rooms.stored_head(seat.id).await?.max(head),
             false => head,
         };
-        if after > head || head - after > self.settings.resume_limit {
+        if after > head || head - after > self.rules.resume_limit {
             return Ok((head, false));
         }
         let same = match id {

@@ -15,28 +15,20 @@ use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use rand::Rng;
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, Sleep};
 
 pub use goodbye::turn_away;
 pub use join::{Joined, Position};
 
-use crate::busiest::Busiest;
-use crate::drain::Drain;
-use crate::health::Health;
-use crate::ids::{Nonce, Seq, User};
-use crate::journal::{Journal, JournalError, Outcome};
-use crate::limits::Limits;
-use crate::memory::Memory;
-use crate::metrics::{Metrics, TraceId};
+use crate::ids::User;
+use crate::journal::Outcome;
 use crate::protocol::{self, Close, NewMessage, Pace, TraceContext};
-use crate::room::{Rooms, Seat};
-use crate::store::Store;
-use crate::telemetry::Traces;
+use crate::publish::InFlight;
+use crate::replica::Replica;
+use crate::room::Seat;
 use crate::ws::frame::{self, Decoder};
 use deliver::{Feed, Page};
 use throttle::Throttle;
@@ -46,35 +38,6 @@ use wire::Wire;
 const MAX_IN_FLIGHT: usize = 64;
 /// What a client of a leaving replica is told to wait, at most, in milliseconds.
 const RECONNECT_SPREAD: u64 = 1000;
-
-/// What every session works with.
-#[derive(Debug)]
-pub struct Context {
-    pub store: Store,
-    pub rooms: Rooms,
-    pub journal: Journal,
-    pub drain: Drain,
-    pub health: Health,
-    pub busiest: Busiest,
-    pub memory: Memory,
-    pub metrics: Metrics,
-    pub traces: Traces,
-    pub settings: Settings,
-    pub limits: Arc<Limits>,
-    /// Bounds how many sessions are fed from the store at a time.
-    pub catch_up: Semaphore,
-}
-
-/// The sessions' part of the configuration.
-#[derive(Debug, Clone, Copy)]
-pub struct Settings {
-    pub message_max_bytes: usize,
-    pub resume_limit: Seq,
-    pub ping: Duration,
-    pub idle: Duration,
-    /// How long a session may stay behind its room, or ahead of its rate.
-    pub slow: Duration,
-}
 
 /// Whose session it is, for how long, and how fast they may write.
 #[derive(Debug)]
@@ -90,7 +53,7 @@ pub struct Writer {
 /// One socket in one room.
 #[derive(Debug)]
 pub struct Session {
-    context: Arc<Context>,
+    replica: Arc<Replica>,
     seat: Seat,
     wire: Arc<Wire>,
     /// Where it comes from, for what its address may have.
@@ -102,7 +65,7 @@ pub struct Session {
     /// Drafts given to the journal, in order; they are answered in order.
     in_flight: VecDeque<InFlight>,
     /// What came before its sender may say so much; until it may, the session is not read.
-    held: Option<Box<Held>>,
+    held: Option<Box<Postponed>>,
     throttle: Throttle,
     /// Malformed commands in a row.
     malformed: u32,
@@ -111,18 +74,9 @@ pub struct Session {
     leave_at: Option<Instant>,
 }
 
-/// A draft that the journal has.
-#[derive(Debug)]
-struct InFlight {
-    nonce: Option<Nonce>,
-    since: Instant,
-    trace: Option<TraceId>,
-    outcome: oneshot::Receiver<Outcome>,
-}
-
 /// A message that its sender may not say yet.
 #[derive(Debug)]
-struct Held {
+struct Postponed {
     message: NewMessage,
     until: Instant,
 }
@@ -165,14 +119,14 @@ enum Woken {
 impl Session {
     /// The socket, the bytes that came with the handshake, and where from.
     pub fn new(
-        context: Arc<Context>,
+        replica: Arc<Replica>,
         joined: Joined,
         writer: Option<Box<Writer>>,
         (stream, early): (TcpStream, &[u8]),
         address: IpAddr,
     ) -> Self {
         // JSON may spell each byte of a text as \u00XX; the rest is the command's other fields.
-        let mut decoder = Decoder::new(context.settings.message_max_bytes * 6 + 1024);
+        let mut decoder = Decoder::new(replica.rules.message_max_bytes * 6 + 1024);
         decoder.push(early);
         let (user, rate) = (
             writer.as_ref().map(|writer| &writer.user),
@@ -195,8 +149,8 @@ impl Session {
             wire,
             address,
             feed: Feed::default(),
-            next_ping: now + context.settings.ping,
-            context,
+            next_ping: now + replica.rules.ping,
+            replica,
             writer,
             decoder,
             in_flight: VecDeque::new(),
@@ -210,13 +164,13 @@ impl Session {
 
     /// Runs until the session ends.
     pub async fn run(mut self) {
-        self.context.metrics.session_opened();
+        self.replica.metrics().session_opened();
         let (why, last) = match self.live().await {
             End::Close(why) => (Some(why), frame::close(why.code(), why.reason())),
             End::Peer(code) => (Some(Close::Done), frame::close_echo(code)),
             End::Socket(e) => {
                 tracing::debug!(error = %e, "a socket broke");
-                return self.context.metrics.session_closed(None);
+                return self.replica.metrics().session_closed(None);
             }
         };
         self.wire.end();
@@ -225,7 +179,7 @@ impl Session {
             let wait = rand::rng().random_range(0..=RECONNECT_SPREAD);
             self.wire.push(frame::text(&protocol::reconnect(wait)));
         }
-        self.context.metrics.session_closed(why);
+        self.replica.metrics().session_closed(why);
         self.goodbye(last).await;
     }
 
@@ -284,11 +238,9 @@ impl Session {
                 return Poll::Ready(Ok(Woken::Clock));
             }
             if let Some(oldest) = in_flight.front_mut()
-                && let Poll::Ready(outcome) = Pin::new(&mut oldest.outcome).poll(cx)
+                && let Poll::Ready(outcome) = Pin::new(oldest).poll(cx)
             {
-                return Poll::Ready(Ok(Woken::Outcome(
-                    outcome.unwrap_or(Err(JournalError::Unavailable)),
-                )));
+                return Poll::Ready(Ok(Woken::Outcome(outcome)));
             }
             if let Poll::Ready(page) = feed.poll(cx) {
                 return Poll::Ready(Ok(Woken::Page(page)));
@@ -328,7 +280,7 @@ impl Session {
             return Err(End::Close(Close::WentBack));
         }
         if self.leave_at.is_none() {
-            self.leave_at = self.context.drain.moment();
+            self.leave_at = self.replica.drain.moment();
         }
         match self.leave_at.is_some_and(|at| at <= Instant::now()) {
             true => Err(End::Close(Close::Leaving)),
@@ -338,7 +290,7 @@ impl Session {
 
     /// When the clock has to wake the session next.
     fn deadline(&self) -> Instant {
-        let settings = &self.context.settings;
+        let settings = &self.replica.rules;
         let mut next = self.next_ping.min(self.last_heard + settings.idle);
         let others = [
             self.writer.as_ref().map(|writer| writer.until),
@@ -354,7 +306,7 @@ impl Session {
     }
 
     fn tick(&mut self) -> Result<(), End> {
-        let (now, settings) = (Instant::now(), &self.context.settings);
+        let (now, settings) = (Instant::now(), &self.replica.rules);
         if self.writer.as_ref().is_some_and(|writer| writer.until <= now) {
             return Err(End::Close(Close::TokenExpired));
         }
