@@ -2,6 +2,7 @@
 """Writes what the chart has from elsewhere: its README, an introduction and a table made of the comments in values.yaml, and
 copies of the dashboard and the rules, since links out of its folder would not survive its being copied."""
 
+import itertools
 import pathlib
 import re
 
@@ -32,8 +33,8 @@ and `JWT_SECRET`, and adapt [`values-production.yaml`](values-production.yaml):
 
 Then `helm test chat` signs up, sends a message and reads it back. Kubernetes 1.30 or newer.
 
-- Replicas are rolled one by one; each leaves the balancer, tells its sessions to reconnect over `drain.seconds`, and ends.
-  The grace period is computed from that.
+- In a rolling update the new replicas come first; each old one then leaves the balancer, tells its sessions to reconnect over
+  `drain.seconds`, and ends. The grace period is computed from that. Another version of the chart with the same image restarts nobody.
 - A Job brings the schema up to date before each install and upgrade; a replica refuses an older one.
 - Every pod meets the "restricted" Pod Security Standard and has no token of Kubernetes.
 - Values that do not fit together, and unknown ones, end the render with a sentence.
@@ -59,6 +60,7 @@ To scale by sessions, `autoscaling.sessions` wants an adapter that serves the me
 | value | default | what it is |
 | --- | --- | --- |
 """
+OF_KUBERNETES = {"resources", "podSecurityContext", "securityContext"}
 LINE = re.compile(r"^(?P<indent> *)(?P<key>\w+):(?: (?P<value>.*))?$")
 
 
@@ -76,15 +78,15 @@ def rows(text):
         depth = len(match["indent"]) // 2
         path = [*path[:depth], match["key"]]
         value = match["value"]
-        # Resources are values of Kubernetes: one row for what they are as a whole.
-        inside_resources = "resources" in path[:-1]
-        if comment and not inside_resources:
-            if value is None and path[-1] == "resources":
-                inner = [inner.strip() for inner in lines[number + 1 : number + 3]]
-                value = "; ".join(inner)
+        # Some are values of Kubernetes: one row for what they are as a whole.
+        inside = OF_KUBERNETES & set(path[:-1])
+        if comment and not inside:
+            if value is None and path[-1] in OF_KUBERNETES:
+                deeper = itertools.takewhile(re.compile(" " * (len(match["indent"]) + 1)).match, lines[number + 1 :])
+                value = "; ".join(inner.strip() for inner in deeper)
             shown = "" if value in (None, "null", '""') else f"`{value}`"
             yield f"| `{'.'.join(path)}` | {shown} | {' '.join(comment)} |"
-        elif value is not None and not inside_resources:
+        elif value is not None and not inside:
             raise SystemExit(f"values.yaml: {'.'.join(path)} has no comment")
         comment = []
 

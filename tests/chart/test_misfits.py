@@ -30,6 +30,10 @@ MISFITS = [
     ({"replicas": 2}, "replicas is 2, but an embedded replica is alone"),
     (merge(CLUSTERED, {"autoscaling": {"enabled": True, "minReplicas": 9, "maxReplicas": 3}}), "minReplicas is more"),
     (merge(CLUSTERED, {"autoscaling": {"enabled": True, "cpuPercent": None}}), "autoscaling has nothing to go by"),
+    ({"autoscaling": {"external": True}}, "autoscaling needs database and redis"),
+    (merge(CLUSTERED, {"autoscaling": {"enabled": True, "external": True}}), "autoscaling is by the chart or external, not both"),
+    (merge(CLUSTERED, {"replicas": 3, "autoscaling": {"external": True}}), "autoscaling.external leaves the number to another"),
+    (merge(CLUSTERED, {"rollout": {"maxSurge": "0%", "maxUnavailable": 0}}), "rollout has no way on"),
     ({"settings": {"IDLE_SECONDS": 20}}, "settings.IDLE_SECONDS (20) has to be longer than settings.PING_SECONDS (25)"),
     ({"ingress": {"enabled": True}}, "set ingress.hosts"),
     ({"httpRoute": {"enabled": True}}, "set httpRoute.parentRefs"),
@@ -73,6 +77,8 @@ MISFITS = [
     ({"replicas": 0}, "/replicas"),
     ({"otlp": {"tls": {"caSecret": "a"}}}, "additional properties 'caSecret' not allowed"),
     (merge(CLUSTERED, {"database": {"tls": {"mode": "verify"}}}), "/database/tls/mode"),
+    ({"rollout": {"maxSurge": "many"}}, "/rollout/maxSurge"),
+    ({"service": {"ipFamilies": ["IPv5"]}}, "/service/ipFamilies"),
     ({"podDisruptionBudget": {"maxUnavailable": 0}}, "/podDisruptionBudget/maxUnavailable"),
 ]
 

@@ -27,7 +27,7 @@
 {{- fail (printf "drain.gracePeriodSeconds is %s, but preStopSeconds, seconds and 30 for what is left make %d: raise it, unset it or drain faster" (include "chat.gracePeriod" .) $needed) -}}
 {{- end -}}
 {{- if not $database -}}
-{{- if $v.autoscaling.enabled -}}
+{{- if include "chat.scaled" . -}}
 {{- fail "autoscaling needs database and redis: an embedded replica is alone" -}}
 {{- end -}}
 {{- if gt (include "chat.replicas" . | int) 1 -}}
@@ -41,6 +41,17 @@
 {{- if not (or $v.autoscaling.cpuPercent $v.autoscaling.sessions) -}}
 {{- fail "autoscaling has nothing to go by: set autoscaling.cpuPercent or autoscaling.sessions" -}}
 {{- end -}}
+{{- end -}}
+{{- if $v.autoscaling.external -}}
+{{- if $v.autoscaling.enabled -}}
+{{- fail "autoscaling is by the chart or external, not both: unset autoscaling.enabled or autoscaling.external" -}}
+{{- end -}}
+{{- if $v.replicas -}}
+{{- fail "autoscaling.external leaves the number to another, and replicas says one: unset replicas" -}}
+{{- end -}}
+{{- end -}}
+{{- if and (eq (trimSuffix "%" (toString $v.rollout.maxSurge)) "0") (eq (trimSuffix "%" (toString $v.rollout.maxUnavailable)) "0") -}}
+{{- fail "rollout has no way on: set rollout.maxSurge or rollout.maxUnavailable to more than 0" -}}
 {{- end -}}
 {{- $ping := $v.settings.PING_SECONDS | default 25 | int -}}
 {{- $idle := $v.settings.IDLE_SECONDS | default 60 | int -}}

@@ -30,10 +30,20 @@ app.kubernetes.io/name: {{ include "chat.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
-{{- define "chat.labels" -}}
+{{/* What runs, as far as it is known: a tag of one's own goes before the chart's version. */}}
+{{- define "chat.version" -}}
+{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end }}
+
+{{/* Of pods: nothing that differs between two versions of the chart with the same image, or a new chart would restart them. */}}
+{{- define "chat.podLabels" -}}
 {{ include "chat.selectorLabels" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/version: {{ include "chat.version" . | trunc 63 | trimAll "-_." | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{- define "chat.labels" -}}
+{{ include "chat.podLabels" . }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 
@@ -48,6 +58,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{/* "true" where the replicas share Postgres and Redis, "" where one runs alone. */}}
 {{- define "chat.clustered" -}}
 {{- if or .Values.database.url .Values.database.existingSecret.name }}true{{ end -}}
+{{- end }}
+
+{{/* "true" where the number of replicas is not the chart's. */}}
+{{- define "chat.scaled" -}}
+{{- if or .Values.autoscaling.enabled .Values.autoscaling.external }}true{{ end -}}
 {{- end }}
 
 {{- define "chat.replicas" -}}
@@ -69,19 +84,33 @@ valueFrom:
     key: {{ ternary .part.existingSecret.key .key (ne .part.existingSecret.name "") }}
 {{- end }}
 
+{{/* OpenShift refuses a user and groups that it has not given itself. */}}
 {{- define "chat.podSecurity" -}}
-runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
-fsGroup: 65532
-fsGroupChangePolicy: OnRootMismatch
-seccompProfile:
-  type: RuntimeDefault
+{{- $context := .Values.podSecurityContext | default dict -}}
+{{- if .Capabilities.APIVersions.Has "security.openshift.io/v1" -}}
+{{- range $key := list "runAsUser" "runAsGroup" "fsGroup" -}}
+{{- if eq (get $context $key | toString) "65532" }}{{ $context = omit $context $key }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- with $context }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{- define "chat.containerSecurity" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities:
-  drop: [ALL]
+{{- with .Values.securityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* Of a Service. */}}
+{{- define "chat.families" }}
+{{- with .Values.service.ipFamilyPolicy }}
+ipFamilyPolicy: {{ . }}
+{{- end }}
+{{- with .Values.service.ipFamilies }}
+ipFamilies: [{{ join ", " . }}]
+{{- end }}
 {{- end }}

@@ -48,7 +48,7 @@
   valueFrom: { fieldRef: { fieldPath: spec.nodeName } }
 {{- $attributes := list
   (printf "service.namespace=%s" .Release.Namespace)
-  (printf "service.version=%s" (.Values.image.tag | default .Chart.AppVersion))
+  (printf "service.version=%s" (include "chat.version" .))
   "service.instance.id=$(K8S_POD_NAME)"
   (printf "k8s.namespace.name=%s" .Release.Namespace)
   (printf "k8s.deployment.name=%s" (include "chat.fullname" .))
