@@ -5,6 +5,7 @@
 
 mod bucket;
 mod buckets;
+mod newcomers;
 mod shared;
 
 use std::collections::HashMap;
@@ -18,11 +19,12 @@ use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use parking_lot::Mutex;
 
-use crate::ids::UserId;
+use crate::ids::{UserId, Username};
 use crate::metrics::{Limit, Metrics};
 use crate::protocol::Pace;
 pub use bucket::Bucket;
 pub use buckets::{Buckets, Reservation};
+use newcomers::Newcomers;
 use shared::Count;
 pub use shared::SharedCounts;
 
@@ -50,6 +52,7 @@ pub struct Limits {
     pub sessions_per_user: Places<UserId>,
     /// Of a session's messages, and of a user's over HTTP; `None`: no limit.
     pub messages: Option<Pace>,
+    newcomers: Newcomers,
     shared: Option<SharedCounts>,
 }
 
@@ -106,8 +109,37 @@ impl Limits {
                 Hits::of(Limit::SessionsPerUser, metrics),
             ),
             messages,
+            newcomers: Newcomers::default(),
             shared,
         }
+    }
+
+    /// Somebody has signed up: the login that follows is not counted, on whatever replica.
+    pub async fn welcome(&self, address: IpAddr, name: &Username) {
+        if self.logins.limit == 0 {
+            return;
+        }
+        self.newcomers.add(network(address), name.key());
+        if let Some(shared) = &self.shared {
+            shared
+                .welcome(network(address), name.key(), &self.logins.hits.metrics)
+                .await;
+        }
+    }
+
+    /// Counts one login, unless it is the first of somebody who has just signed up.
+    pub async fn check_login(&self, address: IpAddr, name: Option<&Username>) -> Result<(), Exceeded> {
+        if let Some(name) = name.filter(|_| self.logins.limit > 0) {
+            let (from, account) = (network(address), name.key());
+            let mut newcomer = self.newcomers.take(from, account);
+            if let Some(shared) = &self.shared {
+                newcomer = shared.take_newcomer(from, account).await.unwrap_or(newcomer);
+            }
+            if newcomer {
+                return Ok(());
+            }
+        }
+        self.check_everywhere(&self.logins, address).await
     }
 
     /// Counts one try, here and, if it is allowed here, among all replicas.
@@ -135,6 +167,7 @@ impl Limits {
         self.requests.forget_the_quiet();
         self.publishes.forget_the_quiet();
         self.catch_up.forget_the_quiet();
+        self.newcomers.forget_the_quiet();
     }
 }
 

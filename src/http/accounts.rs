@@ -101,7 +101,10 @@ impl Accounts {
         }
         let hash = gateway.hasher.hash(asker(address.0, &username), secret).await?;
         match store.create_account(&username, hash).await {
-            Ok(user) => Ok(Created::User(Json(Envelope::of((&user).into())))),
+            Ok(user) => {
+                gateway.replica.limits.welcome(address.0.0, &username).await;
+                Ok(Created::User(Json(Envelope::of((&user).into()))))
+            }
             Err(StoreError::Taken) => Err(taken()),
             Err(e) => Err(e.into()),
         }
@@ -115,13 +118,11 @@ impl Accounts {
         address: Data<&ClientAddress>,
         credentials: Strict<Credentials>,
     ) -> Result<Json<Envelope<Login>>, ApiError> {
-        gateway
-            .replica
-            .limits
-            .check_everywhere(&gateway.replica.limits.logins, address.0.0)
-            .await?;
         let Credentials { username, secret } = credentials.0;
-        let username = Username::parse(&username)?;
+        let username = Username::parse(&username);
+        let limits = &gateway.replica.limits;
+        limits.check_login(address.0.0, username.as_ref().ok()).await?;
+        let username = username?;
         let account = gateway.replica.store.find_account(&username).await?;
         if account.is_none() && !gateway.hide_unknown_users {
             return Err(ApiError::new(

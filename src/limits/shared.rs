@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use redis::{ErrorKind, RedisError, ServerErrorKind};
+use redis::{ErrorKind, FromRedisValue, RedisError, ServerErrorKind};
 
 use crate::metrics::{Metrics, Unshared};
 
@@ -57,6 +57,34 @@ impl SharedCounts {
             .unwrap_or(Err(NotCounted::Slow))
             .inspect_err(|e| self.note(e, metrics))
             .ok()
+    }
+
+    /// Tells the other replicas of somebody who has signed up here.
+    pub(super) async fn welcome(&self, from: IpAddr, account: &str, metrics: &Metrics) {
+        let mut set = redis::cmd("SET");
+        set.arg(self.newcomer(from, account)).arg(1);
+        set.arg("EX").arg(super::newcomers::KEPT.as_secs());
+        if let Err(e) = self.run::<()>(&set).await {
+            self.note(&e, metrics);
+        }
+    }
+
+    /// True once for who has signed up, at whatever replica. `None`: Redis does not say, as the count that follows tells.
+    pub(super) async fn take_newcomer(&self, from: IpAddr, account: &str) -> Option<bool> {
+        let mut del = redis::cmd("DEL");
+        del.arg(self.newcomer(from, account));
+        self.run::<u64>(&del).await.ok().map(|gone| gone > 0)
+    }
+
+    fn newcomer(&self, from: IpAddr, account: &str) -> String {
+        format!("{}:limit:newcomer:{from}:{account}", self.prefix)
+    }
+
+    async fn run<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, NotCounted> {
+        let answered = async { Ok(command.query_async(&mut self.pool.get().await?).await?) };
+        tokio::time::timeout(LIMIT, answered)
+            .await
+            .unwrap_or(Err(NotCounted::Slow))
     }
 
     fn note(&self, error: &NotCounted, metrics: &Metrics) {
