@@ -44,6 +44,9 @@ pub struct MigrateArgs {
     /// Change nothing; exit 1 and say so where migrations are pending or a counter is behind its table.
     #[arg(long)]
     pub check: bool,
+    /// Change nothing; wait, at most so many seconds, until another has migrated, as a Job beside the replicas does.
+    #[arg(long, conflicts_with = "check", value_parser = clap::value_parser!(u32).range(1..=86_400), value_name = "SECONDS")]
+    pub wait: Option<u32>,
 }
 
 #[derive(Debug, Args)]
@@ -74,7 +77,7 @@ pub struct Settings {
     /// Connections to Postgres, per replica.
     #[arg(long, env, default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..), value_name = "COUNT")]
     pub database_pool: u32,
-    /// Clustered: Redis, as redis://host:6379 or rediss://… Needs DATABASE_URL too.
+    /// Clustered: Redis or Valkey, as redis://host:6379, valkey://…, or with TLS rediss://… Needs DATABASE_URL too.
     #[arg(long, env, hide_env_values = true, value_name = "URL")]
     pub redis_url: Option<String>,
     /// What the names of Redis channels and keys begin with; one for each deployment that shares a Redis.

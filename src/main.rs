@@ -144,6 +144,15 @@ fn migrate(args: &MigrateArgs) -> Result<ExitCode, Failure> {
         ));
     };
     let runtime = runtime()?;
+    if let Some(seconds) = args.wait {
+        let limit = Duration::from_secs(seconds.into());
+        // Nobody may be reading, and that is no reason to go on without the schema.
+        let waits = |why: &str| drop(say(&format!("waiting for another to migrate: {why}")));
+        runtime
+            .block_on(store::migrated(&server, limit, waits))
+            .map_err(|e| Failure::new(1, e))?;
+        return say("the schema is up to date");
+    }
     if !args.check {
         runtime
             .block_on(store::migrate(&server))

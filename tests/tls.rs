@@ -99,7 +99,9 @@ async fn a_replica_that_knows_the_authority_uses_tls_and_another_does_not_connec
     );
 
     let here = cluster.add_replica(&borrowed(&trusting(&known, &known))).await;
-    let there = cluster.add_replica(&borrowed(&trusting(&known, &known))).await;
+    let mut by_another_name = trusting(&known, &known);
+    by_another_name[2].1 = redis.replace("rediss:", "valkeys:");
+    let there = cluster.add_replica(&borrowed(&by_another_name)).await;
     let (here, there) = (cluster.replica(here), cluster.replica(there));
     assert!(here.hears_redis().await && there.hears_redis().await);
     let ann = here.account("ann").await;

@@ -1,6 +1,6 @@
 //! Bringing the schema up to date, and saying what is missing.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use migrations::{Migrator, MigratorTrait};
 use sea_orm::{ConnectionTrait, DatabaseBackend, DatabaseConnection, DbErr, Statement, TransactionTrait};
@@ -14,6 +14,9 @@ const TURN: Duration = Duration::from_secs(60);
 /// How long a migration waits for a table. Whoever comes after it waits behind it, so that a longer wait, for a
 /// dump or a forgotten transaction, would stop the chat.
 const TABLE: Duration = Duration::from_secs(5);
+
+/// How long one that waits for a migration lets the database alone between two looks.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Why a schema was not accepted.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +55,39 @@ pub async fn migrate(server: &Server) -> Result<(), MigrateError> {
     store.fill_skeletons().await?;
     store.close().await;
     Ok(())
+}
+
+/// Waits until another has brought the schema up to date, and tells `why` it waits, once for each reason. The database
+/// need not be there yet.
+pub async fn migrated(
+    server: &Server,
+    limit: Duration,
+    mut why: impl FnMut(&str),
+) -> Result<(), SchemaError> {
+    let deadline = Instant::now() + limit;
+    let mut told = String::new();
+    loop {
+        let lacking = match look(server).await {
+            Ok(missing) if missing.is_empty() => return Ok(()),
+            Ok(missing) => SchemaError::Older(missing.join(", ")),
+            Err(e) => e.into(),
+        };
+        if Instant::now() + LOOK_AGAIN > deadline {
+            return Err(lacking);
+        }
+        if told != lacking.to_string() {
+            told = lacking.to_string();
+            why(&told);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+async fn look(server: &Server) -> Result<Vec<String>, DbErr> {
+    let db = server.unlimited().await?;
+    let missing = missing(&db).await;
+    db.close().await?;
+    missing
 }
 
 async fn migrate_in_turn(db: &DatabaseConnection) -> Result<(), MigrateError> {

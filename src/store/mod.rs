@@ -24,7 +24,7 @@ pub use append::{Appended, Row};
 pub use connect::Server;
 pub use counters::check;
 pub use look_back::{Head, Stored};
-pub use migrate::{MigrateError, SchemaError, migrate};
+pub use migrate::{MigrateError, SchemaError, migrate, migrated};
 pub use outage::{Cause, Outages};
 pub use pool::Connections;
 pub use size::Size;
