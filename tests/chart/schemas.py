@@ -9,7 +9,7 @@ import yaml
 
 # Where tests/chart/run has put the definitions; nowhere without Go.
 FOLDER = os.environ.get("CUSTOM_RESOURCES")
-CUSTOM = {"HTTPRoute", "PrometheusRule", "ServiceMonitor"}
+CUSTOM = {"HTTPRoute", "PodMonitor", "PrometheusRule", "ServiceMonitor"}
 
 
 def definitions():

@@ -25,6 +25,8 @@ class AnApiServer(unittest.TestCase):
         cls.server.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "chat", "labels": RESTRICTED}})
         priority = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "high"}, "value": 1}
         cls.server.create(priority)
+        runtime = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "gvisor"}, "handler": "runsc"}
+        cls.server.create(runtime)
         cls.rendered = {name: render(values) for name, values in MATRIX.items()}
         cls.rendered |= {file: render(files=[file]) for file in FILES}
 

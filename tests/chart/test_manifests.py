@@ -117,13 +117,16 @@ class Manifests(unittest.TestCase):
     def test_every_volume_is_mounted_and_every_mount_has_a_volume(self, manifests):
         for name, _, spec in pods(manifests):
             volumes = {volume["name"] for volume in spec.get("volumes", [])}
-            for container in spec["containers"]:
-                self.assertEqual({m["name"] for m in container.get("volumeMounts", [])}, volumes, name)
+            containers = spec["containers"] + spec.get("initContainers", [])
+            mounts = [{m["name"] for m in container.get("volumeMounts", [])} for container in containers]
+            self.assertEqual(mounts[0] | volumes, mounts[0], name)
+            self.assertEqual(set().union(*mounts), volumes, name)
 
     def test_a_secret_that_is_referred_to_is_made_before_it_is_needed(self):
-        for name in ("clustered, inline", "everything, inline", "long names"):
+        for name in ("clustered, inline", "clustered, inline, a Job", "everything, inline", "long names", "long names, a Job"):
             manifests = self.rendered[name]
             secrets = {m["metadata"]["name"]: m for m in manifests if m["kind"] == "Secret"}
+            annotations = {f"{m['kind']}/{m['metadata']['name']}": m["metadata"].get("annotations", {}) for m in manifests}
             for pod, _, spec in pods(manifests):
                 for env in spec["containers"][0].get("env", []):
                     if env["name"] in ("DATABASE_URL", "REDIS_URL", "JWT_SECRET"):
@@ -131,7 +134,7 @@ class Manifests(unittest.TestCase):
                         secret = secrets[reference["name"]]
                         self.assertIn(reference["key"], secret["stringData"])
                         is_hook = "helm.sh/hook" in secret["metadata"].get("annotations", {})
-                        self.assertEqual(is_hook, pod.startswith("Job"), pod)
+                        self.assertEqual(is_hook, "helm.sh/hook" in annotations[pod], pod)
 
     @on_each
     def test_a_lone_replica_is_replaced_and_many_are_rolled(self, manifests):
@@ -159,6 +162,6 @@ class Manifests(unittest.TestCase):
         annotations = of_kind(manifests, "Ingress")["metadata"]["annotations"]
         self.assertEqual(annotations["x"], "y")
         self.assertEqual(values["OTEL_TRACES_SAMPLER_ARG"], "0.25")
-        egress = of_kind(manifests, "NetworkPolicy")["spec"]["egress"]
+        egress = of_kind(manifests, "NetworkPolicy", "gateway")["spec"]["egress"]
         self.assertIn([{"protocol": "TCP", "port": 4317}], [rule["ports"] for rule in egress])
         self.assertIn("nginx.ingress.kubernetes.io/proxy-read-timeout", annotations)

@@ -2,7 +2,7 @@
 
 import unittest
 
-from matrix import INLINE
+from matrix import INLINE, SIDECAR
 from render import CLUSTERED, RenderError, merge, render
 
 AUTHORITY = {"database": {"tls": {"ca": {"secretName": "a"}}}}
@@ -65,6 +65,25 @@ MISFITS = [
     ({"extraEnv": [{"name": "DRAIN_SECONDS", "value": "600"}]}, "extraEnv sets DRAIN_SECONDS, which the chart sets"),
     ({"extraEnv": [{"name": "DATABASE_URL", "value": "postgres://d"}]}, "extraEnv sets DATABASE_URL, which the chart sets"),
     (merge(otlp(), {"extraEnv": [{"name": "OTEL_TRACES_SAMPLER", "value": "a"}]}), "extraEnv sets OTEL_TRACES_SAMPLER"),
+    ({"migrations": {"enabled": True, "mode": "none"}}, "migrations.enabled is true, but migrations.mode is none"),
+    ({"migrations": {"enabled": False, "mode": "job"}}, "migrations.enabled is false, but migrations.mode is job"),
+    ({"migrations": {"ttlSecondsAfterFinished": 60}}, "migrations.ttlSecondsAfterFinished is set, but migrations.mode is hook"),
+    ({"service": {"nodePort": 30000}}, "service.nodePort is set, but service.type is ClusterIP"),
+    ({"service": {"externalTrafficPolicy": "Local"}}, "service.externalTrafficPolicy is set, but service.type is ClusterIP"),
+    ({"service": {"type": "NodePort", "loadBalancerClass": "a"}}, "service.loadBalancerClass is set, but service.type is NodePort"),
+    ({"service": {"loadBalancerSourceRanges": ["::/0"]}}, "service.loadBalancerSourceRanges is set, but service.type is"),
+    ({"serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}}, "every replica would be scraped twice"),
+    ({"serviceMonitor": {"scrapeTimeout": "16s"}}, "serviceMonitor.scrapeTimeout is 16s, longer than its interval, 15s"),
+    ({"podMonitor": {"interval": "1m", "scrapeTimeout": "61000ms"}}, "podMonitor.scrapeTimeout is 61000ms, longer"),
+    ({"commonLabels": {"app.kubernetes.io/name": "a"}}, "commonLabels sets app.kubernetes.io/name, by which the chart"),
+    ({"podLabels": {"app.kubernetes.io/component": "a"}}, "podLabels sets app.kubernetes.io/component"),
+    ({"migrations": {"podLabels": {"app.kubernetes.io/instance": "a"}}}, "migrations.podLabels sets app.kubernetes.io/instance"),
+    ({"extraContainers": [{**SIDECAR, "name": "chat-gateway"}]}, "has a container chat-gateway, and so has the pod already"),
+    ({"extraContainers": [SIDECAR], "initContainers": [SIDECAR]}, "has a container sidecar, and so has the pod already"),
+    ({"migrations": {"initContainers": [{**SIDECAR, "name": "migrate"}]}}, "migrations.initContainers has a container migrate"),
+    ({"extraVolumes": [{"name": "data", "emptyDir": {}}]}, "extraVolumes has a volume data, and so has the pod already"),
+    ({"extraVolumeMounts": [{"name": "ca", "mountPath": "/ca"}]}, "extraVolumeMounts mounts ca, which is no volume"),
+    ({"dnsPolicy": "None"}, "set dnsConfig.nameservers"),
     # The schema's.
     ({"replicaCount": 3}, "additional properties 'replicaCount' not allowed"),
     ({"settings": {"LIMIT_MESSAGES": 3}}, "additional properties 'LIMIT_MESSAGES' not allowed"),
@@ -80,6 +99,13 @@ MISFITS = [
     ({"rollout": {"maxSurge": "many"}}, "/rollout/maxSurge"),
     ({"service": {"ipFamilies": ["IPv5"]}}, "/service/ipFamilies"),
     ({"podDisruptionBudget": {"maxUnavailable": 0}}, "/podDisruptionBudget/maxUnavailable"),
+    ({"migrations": {"mode": "init"}}, "/migrations/mode"),
+    ({"otlp": {"resourceAttributes": {"a": "b,c"}}}, "/otlp/resourceAttributes"),
+    ({"extraContainers": [{"name": "a"}]}, "/extraContainers/0"),
+    ({"probes": {"liveness": {"httpGet": {}}}}, "additional properties 'httpGet' not allowed"),
+    ({"serviceMonitor": {"scrapeTimeout": "soon"}}, "/serviceMonitor/scrapeTimeout"),
+    ({"networkPolicy": {"dnsPorts": []}}, "/networkPolicy/dnsPorts"),
+    ({"redis": {"url": "valley://r"}}, "/redis/url"),
 ]
 
 

@@ -87,7 +87,8 @@ class Platforms(unittest.TestCase):
             self.assertNotIn("fsGroup", context)
 
     def test_security_contexts_can_be_given_and_emptied(self):
-        for values in (MATRIX["default"], CLUSTERED, MATRIX["everything, inline"]):
+        nobody_elses = {"initContainers": [], "extraContainers": [], "migrations": {"initContainers": []}}
+        for values in (MATRIX["default"], CLUSTERED, merge(MATRIX["everything, inline"], nobody_elses)):
             none = merge(values, {"podSecurityContext": None, "securityContext": None})
             for pod, context, inner in contexts(render(none)):
                 self.assertEqual((context, set(map(str, inner))), (None, {"None"}), pod)

@@ -65,7 +65,7 @@ class Settings(unittest.TestCase):
 
         values = yaml.safe_load((CHART / "values.yaml").read_text())
         compare(values, schema, ())
-        self.assertEqual(set(values), set(keys(schema)) - {"global"})
+        self.assertEqual(set(values), set(keys(schema)))
 
     def test_every_variable_of_the_image_is_a_setting(self):
         lines = re.findall(r"^ENV (.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)

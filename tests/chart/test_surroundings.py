@@ -60,8 +60,11 @@ class Surroundings(unittest.TestCase):
         wanted = set(re.findall(r'job=~"([^"]*)"', json.dumps(RULES).replace('\\"', '"')))
         self.assertTrue(wanted)
         for name, manifests in self.rendered.items():
-            for monitor in (m for m in manifests if m["kind"] == "ServiceMonitor"):
-                set_to = {r["targetLabel"]: r for r in monitor["spec"]["endpoints"][0]["relabelings"]}
+            for monitor in (m for m in manifests if m["kind"] in ("ServiceMonitor", "PodMonitor")):
+                spec = monitor["spec"]
+                endpoint = (spec.get("endpoints") or spec["podMetricsEndpoints"])[0]
+                set_to = {r["targetLabel"]: r for r in endpoint["relabelings"]}
+                self.assertEqual(spec["namespaceSelector"], {"matchNames": ["chat"]}, name)
                 for pattern in wanted:
                     self.assertRegex(set_to["job"]["replacement"], f"^{pattern}$", name)
 
@@ -132,7 +135,7 @@ class Surroundings(unittest.TestCase):
         def ports(rule):
             return {(port["protocol"], port["port"]) for port in rule["ports"]}
 
-        policy = of_kind(self.rendered["everything"], "NetworkPolicy")["spec"]
+        policy = of_kind(self.rendered["everything"], "NetworkPolicy", "gateway")["spec"]
         egress = {port: rule.get("to") for rule in policy["egress"] for port in ports(rule)}
         wanted = EVERYTHING["networkPolicy"]
         self.assertEqual(egress[("TCP", 5432)], wanted["servers"])
@@ -142,11 +145,14 @@ class Surroundings(unittest.TestCase):
         ingress = {port: rule.get("from") for rule in policy["ingress"] for port in ports(rule)}
         self.assertEqual(ingress[("TCP", "ops")], wanted["operators"])
         self.assertIn(wanted["clients"][0], ingress[("TCP", "http")])
-        embedded = of_kind(self.rendered["embedded, metrics"], "NetworkPolicy")["spec"]["egress"]
-        self.assertEqual({port for rule in embedded for port in ports(rule)}, {("UDP", 53), ("TCP", 53), ("TCP", 80)})
-        values = merge(CLUSTERED, {"networkPolicy": {"enabled": True, "databasePort": 6432}})
-        pooled = of_kind(render(values), "NetworkPolicy")["spec"]["egress"]
-        self.assertIn(("TCP", 6432), {port for rule in pooled for port in ports(rule)})
+        embedded = of_kind(self.rendered["embedded, metrics"], "NetworkPolicy", "gateway")["spec"]["egress"]
+        names = {(protocol, port) for protocol in ("UDP", "TCP") for port in (53, 5353)}
+        self.assertEqual({port for rule in embedded for port in ports(rule)}, {*names, ("TCP", 80)})
+        values = merge(CLUSTERED, {"networkPolicy": {"enabled": True, "databasePort": 6432, "dnsPorts": [53]}})
+        pooled = of_kind(render(values), "NetworkPolicy", "gateway")["spec"]["egress"]
+        pooled = {port for rule in pooled for port in ports(rule)}
+        self.assertIn(("TCP", 6432), pooled)
+        self.assertFalse({("UDP", 5353), ("TCP", 5353)} & pooled)
 
 
 if __name__ == "__main__":

@@ -38,8 +38,8 @@
 {{- if gt (int $v.autoscaling.minReplicas) (int $v.autoscaling.maxReplicas) -}}
 {{- fail "autoscaling.minReplicas is more than autoscaling.maxReplicas" -}}
 {{- end -}}
-{{- if not (or $v.autoscaling.cpuPercent $v.autoscaling.sessions) -}}
-{{- fail "autoscaling has nothing to go by: set autoscaling.cpuPercent or autoscaling.sessions" -}}
+{{- if not (or $v.autoscaling.cpuPercent $v.autoscaling.sessions $v.autoscaling.metrics) -}}
+{{- fail "autoscaling has nothing to go by: set autoscaling.cpuPercent, autoscaling.sessions or autoscaling.metrics" -}}
 {{- end -}}
 {{- end -}}
 {{- if $v.autoscaling.external -}}
@@ -78,8 +78,8 @@
 {{- if not $redis -}}
 {{- fail "redis.tls is set, but no redis: an embedded replica has none to connect to" -}}
 {{- end -}}
-{{- if hasPrefix "redis:" $v.redis.url -}}
-{{- fail "redis.tls.ca is set, but redis.url is not rediss://" -}}
+{{- if regexMatch "^(redis|valkey):" $v.redis.url -}}
+{{- fail "redis.tls.ca is set, but redis.url is not rediss:// or valkeys://" -}}
 {{- end -}}
 {{- end -}}
 {{- $otlp := $v.otlp -}}
@@ -117,6 +117,7 @@
 {{- if and $v.httpRoute.enabled (not $v.httpRoute.parentRefs) -}}
 {{- fail "httpRoute is on without a Gateway: set httpRoute.parentRefs" -}}
 {{- end -}}
+{{- include "chat.checkPlatform" . -}}
 {{- end }}
 
 {{/* The port of a URL that the chart is given has to be the one that the NetworkPolicy lets through. */}}

@@ -47,11 +47,38 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 
+{{/* The metadata of an object: a dict of the context, its name, and of namespace, labels and annotations what is
+   its own. */}}
+{{- define "chat.metadata" -}}
+name: {{ .name }}
+{{- with .namespace }}
+namespace: {{ . }}
+{{- end }}
+labels:
+  {{- mergeOverwrite (include "chat.labels" .context | fromYaml) .context.Values.commonLabels (.labels | default dict) | toYaml | nindent 2 }}
+{{- with mergeOverwrite (dict) .context.Values.commonAnnotations (.annotations | default dict) }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* The metadata of a pod: a dict of the context, its component, and of labels and annotations what is its own. */}}
+{{- define "chat.podMetadata" -}}
+{{- $component := dict "app.kubernetes.io/component" .component -}}
+labels:
+  {{- mergeOverwrite (include "chat.podLabels" .context | fromYaml) .context.Values.commonLabels .labels $component | toYaml | nindent 2 }}
+{{- with .annotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
 {{- define "chat.image" -}}
+{{- $repository := include "chat.fromRegistry" (dict "context" . "image" .Values.image.repository) -}}
 {{- if .Values.image.digest -}}
-{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{ $repository }}@{{ .Values.image.digest }}
 {{- else -}}
-{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{ $repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end -}}
 {{- end }}
 

@@ -1,7 +1,7 @@
 {{/* "true" where metrics go out by OTLP: where it is said, or where nothing else reads them. */}}
 {{- define "chat.otlpMetrics" -}}
 {{- if kindIs "invalid" .Values.otlp.metrics -}}
-{{- if not .Values.serviceMonitor.enabled }}true{{ end -}}
+{{- if not (or .Values.serviceMonitor.enabled .Values.podMonitor.enabled) }}true{{ end -}}
 {{- else if .Values.otlp.metrics }}true{{ end -}}
 {{- end }}
 
@@ -46,16 +46,20 @@
   valueFrom: { fieldRef: { fieldPath: metadata.uid } }
 - name: K8S_NODE_NAME
   valueFrom: { fieldRef: { fieldPath: spec.nodeName } }
-{{- $attributes := list
-  (printf "service.namespace=%s" .Release.Namespace)
-  (printf "service.version=%s" (include "chat.version" .))
-  "service.instance.id=$(K8S_POD_NAME)"
-  (printf "k8s.namespace.name=%s" .Release.Namespace)
-  (printf "k8s.deployment.name=%s" (include "chat.fullname" .))
-  "k8s.pod.name=$(K8S_POD_NAME)"
-  "k8s.pod.uid=$(K8S_POD_UID)"
-  "k8s.container.name=chat-gateway"
-  "k8s.node.name=$(K8S_NODE_NAME)" }}
+{{- $attributes := dict
+  "service.namespace" .Release.Namespace
+  "service.version" (include "chat.version" .)
+  "service.instance.id" "$(K8S_POD_NAME)"
+  "k8s.namespace.name" .Release.Namespace
+  "k8s.deployment.name" (include "chat.fullname" .)
+  "k8s.pod.name" "$(K8S_POD_NAME)"
+  "k8s.pod.uid" "$(K8S_POD_UID)"
+  "k8s.container.name" "chat-gateway"
+  "k8s.node.name" "$(K8S_NODE_NAME)" }}
+{{- $pairs := list }}
+{{- range $key, $value := mergeOverwrite $attributes .Values.otlp.resourceAttributes }}
+{{- $pairs = append $pairs (printf "%s=%s" $key $value) }}
+{{- end }}
 - name: OTEL_RESOURCE_ATTRIBUTES
-  value: {{ join "," $attributes }}
+  value: {{ join "," $pairs | quote }}
 {{- end }}
