@@ -3,10 +3,12 @@
 
 mod api_md {
     pub mod compare;
+    pub mod gate;
     pub mod mutate;
     pub mod notation;
     pub mod programs;
     pub mod run;
+    pub mod scenarios;
     pub mod tables;
 }
 use std::path::Path;
@@ -17,7 +19,7 @@ use testkit::{Backend, Cluster};
 use api_md::compare::{Names, check};
 use api_md::mutate::mutations;
 use api_md::notation::{Example, Kind, parse};
-use api_md::{programs, run::run, tables};
+use api_md::{run::run, tables};
 
 const PAGE: &str = include_str!("../API.md");
 
@@ -133,36 +135,32 @@ fn program(language: &str) -> String {
     found.expect("API.md has such a program")
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_javascript_follows_a_room_through_restarts() {
-    let cluster = Cluster::start(binary(), Backend::Embedded, 1, &[("RESUME_LIMIT", "3")]).await;
-    let account = cluster.replica(0).account("ann").await;
-    programs::javascript(&program("javascript"), cluster.replica(0), &account).await;
+/// Each scenario for each program, as a test of its own.
+macro_rules! programs {
+    ($($module:ident: $language:ident),*; $scenarios:tt) => {
+        $(mod $module { programs! { @tests $language $scenarios } })*
+    };
+    (@tests $language:ident [$($scenario:ident),* $(,)?]) => {
+        $(#[tokio::test(flavor = "multi_thread")]
+        async fn $scenario() {
+            crate::api_md::scenarios::$scenario(crate::api_md::programs::Language::$language).await;
+        })*
+    };
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_python_follows_a_room_through_restarts() {
-    let settings = [("RESUME_LIMIT", "3"), ("DRAIN_SECONDS", "1")];
-    let cluster = Cluster::start(binary(), Backend::Embedded, 1, &settings).await;
-    let account = cluster.replica(0).account("ann").await;
-    programs::python(&program("python"), cluster.replica(0), &account).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_javascript_sends_no_faster_than_it_may() {
-    let settings = [("LIMIT_MESSAGES_PER_SECOND", "5"), ("SLOW_SECONDS", "1")];
-    let cluster = Cluster::start(binary(), Backend::Embedded, 1, &settings).await;
-    let account = cluster.replica(0).account("ann").await;
-    programs::javascript_in_a_hurry(&program("javascript"), cluster.replica(0), &account).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn both_programs_notice_a_dead_path() {
-    let cluster = Cluster::start(binary(), Backend::Embedded, 1, &[]).await;
-    let replica = cluster.replica(0);
-    let account = replica.account("ann").await;
-    programs::javascript_on_a_dead_path(&program("javascript"), replica, &account).await;
-    programs::python_on_a_dead_path(&program("python"), replica, &account).await;
+programs! {
+    javascript: JavaScript, python: Python;
+    [
+        follows_a_room_through_restarts,
+        sends_no_faster_than_it_may,
+        notices_a_dead_path,
+        ends_with_a_dead_token_and_goes_on_with_a_fresh_one,
+        waits_as_a_refusal_says,
+        catches_up_however_the_history_is_answered,
+        gives_up_a_handshake_that_hangs,
+        does_at_each_close_what_the_table_says,
+        drops_what_is_too_long,
+    ]
 }
 
 #[test]

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import os
+from email.message import Message
 from urllib.parse import urlsplit
 
 
@@ -11,8 +12,22 @@ class ConnectionClosed(Exception):
         self.rcvd = rcvd
 
 
-class InvalidStatus(Exception):
+class InvalidHandshake(Exception):
     pass
+
+
+class InvalidStatus(InvalidHandshake):
+    def __init__(self, response):
+        self.response = response
+
+
+class Response:
+    def __init__(self, head):
+        first, *lines = head.decode().split("\r\n")
+        self.status_code = int(first.split(" ")[1])
+        self.headers = Message()
+        for line in filter(None, lines):
+            self.headers.add_header(*line.split(": ", 1))
 
 
 class Close:
@@ -21,10 +36,16 @@ class Close:
 
 
 class connect:
-    def __init__(self, url, additional_headers, close_timeout):
+    def __init__(self, url, additional_headers, open_timeout, close_timeout):
         self.url, self.headers, self.frames = urlsplit(url), additional_headers, asyncio.Queue()
+        self.open_timeout = open_timeout
 
     async def __aenter__(self):
+        await asyncio.wait_for(self.open(), self.open_timeout)
+        self.reading = asyncio.create_task(self.read())
+        return self
+
+    async def open(self):
         self.reader, self.writer = await asyncio.open_connection(self.url.hostname, self.url.port)
         key = base64.b64encode(os.urandom(16)).decode()
         headers = {
@@ -41,11 +62,10 @@ class connect:
         try:
             head = await self.reader.readuntil(b"\r\n\r\n")
         except asyncio.IncompleteReadError as error:
-            raise ConnectionResetError from error
-        if b" 101 " not in head:
-            raise InvalidStatus(head.split(b"\r\n")[0].decode())
-        self.reading = asyncio.create_task(self.read())
-        return self
+            raise InvalidHandshake from error
+        response = Response(head)
+        if response.status_code != 101:
+            raise InvalidStatus(response)
 
     async def __aexit__(self, *_):
         self.reading.cancel()
@@ -54,7 +74,9 @@ class connect:
     async def send(self, text):
         mask, payload = os.urandom(4), text.encode()
         masked = bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload))
-        self.writer.write(bytes([0x81, 0x80 | len(payload)]) + mask + masked)
+        length = len(payload)
+        size = [0x80 | length] if length < 126 else [0xFE, *length.to_bytes(2, "big")]
+        self.writer.write(bytes([0x81, *size]) + mask + masked)
 
     async def recv(self):
         frame = await self.frames.get()
