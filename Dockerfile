@@ -14,6 +14,7 @@ RUN mkdir -p src migrations/src tests/kit/src \
 
 COPY migrations migrations
 COPY src src
+COPY API.md ./
 # Cargo goes by time stamps, and those of a checkout may be older than the stand-ins'.
 RUN find src migrations -name '*.rs' -exec touch {} + \
     && cargo build --release --locked --bin chat-gateway \

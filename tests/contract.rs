@@ -40,6 +40,7 @@ mod contract {
     pub mod commandline;
     pub mod commands;
     pub mod connections;
+    pub mod docs;
     pub mod embedded;
     pub mod frames;
     pub mod handshake;

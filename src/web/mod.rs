@@ -1,6 +1,7 @@
 //! What the binary shows to people: the chat page and the documents. Plain HTML, CSS and JavaScript, no build step.
 
 mod asset;
+mod docs;
 mod page;
 
 use http::{Method, StatusCode, header};
@@ -11,9 +12,6 @@ use poem_openapi::{OpenApi, OpenApiService, Webhook};
 use asset::Asset;
 pub use asset::Constant;
 
-/// The docs page carries its script and style inside.
-const DOCS_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; \
-     img-src data:; base-uri 'none'; frame-ancestors 'none'";
 /// Nothing is to be shown of it.
 const DATA_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
@@ -22,18 +20,18 @@ const JSON: &str = "application/json";
 
 /// Path and document, of all that is the same for everybody.
 #[derive(Debug, Clone)]
-pub struct Site([(&'static str, Asset); 3]);
+pub struct Site([(&'static str, Asset); 4]);
 
 impl Site {
     pub fn new<T: OpenApi + 'static, W: Webhook + 'static>(
         service: &OpenApiService<T, W>,
         message_max_bytes: usize,
     ) -> Self {
-        let docs = Asset::new(HTML, DOCS_POLICY.to_owned(), service.swagger_ui_html());
         let spec = Asset::new(JSON, DATA_POLICY.to_owned(), service.spec());
         Self([
             ("/", page::page(message_max_bytes)),
-            ("/api/v1/docs", docs),
+            ("/api/v1/docs", docs::contract()),
+            ("/api/v1/docs/openapi", docs::clickable(service)),
             ("/api/v1/openapi.json", spec),
         ])
     }

@@ -25,7 +25,12 @@ suite!(
 );
 
 /// The page, and what describes the interface.
-const PATHS: [&str; 3] = ["/", "/api/v1/docs", "/api/v1/openapi.json"];
+const PATHS: [&str; 4] = [
+    "/",
+    "/api/v1/docs",
+    "/api/v1/docs/openapi",
+    "/api/v1/openapi.json",
+];
 
 struct Sent {
     status: StatusCode,
