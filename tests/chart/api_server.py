@@ -109,7 +109,8 @@ class ApiServer:
             return answer, response.headers.get_all("Warning", [])
 
     def path(self, manifest, namespace):
-        """Where manifests of its kind are."""
+        """Where manifests of its kind are, in its own namespace where it has one."""
+        namespace = manifest["metadata"].get("namespace", namespace)
         version, kind = manifest["apiVersion"], manifest["kind"]
         root = f"/apis/{version}" if "/" in version else f"/api/{version}"
         if (version, kind) not in self.resources:

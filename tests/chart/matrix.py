@@ -65,7 +65,8 @@ EVERYTHING = {
     },
     "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
     "dashboard": {"enabled": True, "annotations": {"grafana_folder": "Chat"}},
-    "serviceAccount": {"annotations": {"a": "b"}},
+    "serviceAccount": {"annotations": {"a": "b"}, "labels": {"a": "b"}},
+    "test": {"podAnnotations": {"a": "b"}, "podLabels": {"a": "b"}},
     "service": {
         "annotations": {"a": "b"},
         "labels": {"a": "b"},
@@ -88,6 +89,7 @@ EVERYTHING = {
     "probes": {"liveness": {"initialDelaySeconds": 5, "failureThreshold": 6}},
     "schedulerName": "mine",
     "runtimeClassName": "gvisor",
+    "hostUsers": False,
     "dnsPolicy": "None",
     "dnsConfig": {"nameservers": ["10.0.0.10"]},
     "hostAliases": [{"ip": "10.0.0.5", "hostnames": ["db.internal"]}],

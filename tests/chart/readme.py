@@ -8,6 +8,7 @@ import re
 
 ROOT = pathlib.Path(__file__).parents[2]
 CHART = ROOT / "helm" / "chat-gateway"
+COMPARED = pathlib.Path(__file__).with_name("compared.md")
 COPIES = {
     "files/dashboard.json": "deploy/grafana/chat-gateway.json",
     "files/rules.yaml": "deploy/prometheus/rules.yaml",
@@ -35,11 +36,12 @@ Then `helm test chat` signs up, sends a message and reads it back. Kubernetes 1.
 
 - In a rolling update the new replicas come first; each old one then leaves the balancer, tells its sessions to reconnect over
   `drain.seconds`, and ends. The grace period is computed from that. Another version of the chart with the same image restarts nobody.
-- A Job brings the schema up to date before each install and upgrade; a replica refuses an older one.
+- A Job brings the schema up to date before each install and upgrade, by Helm's hooks or beside all else (`migrations.mode`); a replica
+  refuses an older schema and takes a later one.
 - Every pod meets the "restricted" Pod Security Standard and has no token of Kubernetes.
 - Values that do not fit together, and unknown ones, end the render with a sentence.
 - Postgres by TLS: `database.tls.ca` names a Secret or ConfigMap with its authority, and is verified in full. Redis by TLS: a URL
-  that begins with `rediss://`, and `redis.tls.ca` where its authority is none of the public ones.
+  that begins with `rediss://`, and `redis.tls.ca` where its authority is none of the public ones. Valkey is as good: `valkeys://`.
 
 To watch it with the Prometheus operator, as in kube-prometheus-stack, its selectors' labels given:
 
@@ -54,6 +56,25 @@ To scale by sessions, `autoscaling.sessions` wants an adapter that serves the me
         - seriesQuery: chat_sessions{namespace!="",pod!=""}
           resources: { overrides: { namespace: { resource: namespace }, pod: { resource: pod } } }
           metricsQuery: sum by (<<.GroupBy>>) (<<.Series>>{<<.LabelMatchers>>})
+
+## With what is there already
+
+- **Argo CD** takes Helm's hooks for its own (PreSync). Where a first sync has to make the Secret too, as by an **ExternalSecret** (which
+  may be among `extraObjects`), a hook would wait for it in vain: `migrations.mode: job` makes the Job with all else. New replicas wait
+  for it in an init container, `wait-for-schema`, whose log says what is missing, and old ones go on. Its name is made of what it does,
+  since a Job cannot be changed; one that failed is removed by hand before the same is tried again.
+- A namespace that denies what **no NetworkPolicy** allows: with `networkPolicy.enabled` the hook brings a policy that is there before
+  it, and `helm test` has one. On OpenShift names are asked for at port 5353 (`networkPolicy.dnsPorts`).
+- **Istio, Linkerd**: a sidecar that does not end would keep the Job from ending, so its pod asks for none (`migrations.podLabels`,
+  `migrations.podAnnotations`). With native sidecars, or where Postgres is in the mesh:
+  `migrations: { podLabels: { sidecar.istio.io/inject: "true" } }`.
+- A **proxy to the database** as a sidecar (Cloud SQL's) goes into `initContainers` and `migrations.initContainers`, with
+  `restartPolicy: Always`: it is there before the others and ends with the Job. In the mode `hook` the Job has the ServiceAccount only
+  where that is yours (`serviceAccount: { create: false, name: … }`): the chart's comes after it.
+- **Reloader** restarts the replicas when a Secret of yours changes: `deploymentAnnotations: { reloader.stakater.com/auto: "true" }`.
+- **GKE's Gateway** refuses a route with timeouts: `httpRoute: { timeouts: null }`, and a GCPBackendPolicy with a long `timeoutSec` for the
+  Service among `extraObjects`.
+- An **umbrella chart**: `global.imageRegistry` and `global.imagePullSecrets` go for every image here.
 
 ## Values
 
@@ -93,7 +114,8 @@ def rows(text):
 
 def generate():
     """The whole README, as it has to be."""
-    return INTRODUCTION + "\n".join(rows((CHART / "values.yaml").read_text())) + "\n"
+    table = "\n".join(rows((CHART / "values.yaml").read_text()))
+    return f"{INTRODUCTION}{table}\n{COMPARED.read_text()}"
 
 
 if __name__ == "__main__":

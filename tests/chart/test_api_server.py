@@ -23,6 +23,7 @@ class AnApiServer(unittest.TestCase):
         for definition in schemas.definitions():
             cls.server.define(definition)
         cls.server.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "chat", "labels": RESTRICTED}})
+        cls.server.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "monitoring"}})
         priority = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "high"}, "value": 1}
         cls.server.create(priority)
         runtime = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "gvisor"}, "handler": "runsc"}

@@ -84,6 +84,7 @@ MISFITS = [
     ({"extraVolumes": [{"name": "data", "emptyDir": {}}]}, "extraVolumes has a volume data, and so has the pod already"),
     ({"extraVolumeMounts": [{"name": "ca", "mountPath": "/ca"}]}, "extraVolumeMounts mounts ca, which is no volume"),
     ({"dnsPolicy": "None"}, "set dnsConfig.nameservers"),
+    (merge(CLUSTERED, {"podDisruptionBudget": {"minAvailable": 3}}), "podDisruptionBudget.minAvailable is 3, and there may be no more than 3"),
     # The schema's.
     ({"replicaCount": 3}, "additional properties 'replicaCount' not allowed"),
     ({"settings": {"LIMIT_MESSAGES": 3}}, "additional properties 'LIMIT_MESSAGES' not allowed"),

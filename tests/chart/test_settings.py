@@ -72,6 +72,16 @@ class Settings(unittest.TestCase):
         lines = re.findall(r"^ENV (.*)$", image, re.MULTILINE)
         self.assertLessEqual({pair.split("=")[0] for line in lines for pair in line.split()}, set(settings_in_help()))
 
+    def test_the_comparison_names_values_that_there_are(self):
+        values = yaml.safe_load((CHART / "values.yaml").read_text())
+        for line in readme.COMPARED.read_text().splitlines():
+            for path in re.findall(r"`([\w.]+)`", line):
+                with self.subTest(path):
+                    node = values
+                    for key in path.split("."):
+                        self.assertIn(key, node)
+                        node = node[key]
+
     def test_the_charts_readme_is_current(self):
         written = (CHART / "README.md").read_text()
         self.assertEqual(written, readme.generate(), "run tests/chart/readme.py")

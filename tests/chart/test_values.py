@@ -55,11 +55,14 @@ EXPECTED = {
     f"{SCRAPE}.relabelings.2": EVERYTHING["serviceMonitor"]["relabelings"][0],
     f"{SCRAPE}.metricRelabelings": EVERYTHING["serviceMonitor"]["metricRelabelings"],
     "ConfigMap.metadata.name": "r-more",
+    "ServiceAccount.metadata.labels.a": "b",
+    "Pod.metadata.annotations.a": "b",
+    "Pod.metadata.labels.a": "b",
 } | {
     f"{spec}.{key}": EVERYTHING[key]
     for spec in (POD, f"{JOB}.spec", "Pod.spec")
     for key in ("affinity", "dnsConfig", "dnsPolicy", "hostAliases", "nodeSelector", "priorityClassName")
-    + ("runtimeClassName", "schedulerName", "tolerations")
+    + ("hostUsers", "runtimeClassName", "schedulerName", "tolerations")
 } | {
     f"Service.spec.{key}": EVERYTHING["service"][key]
     for key in ("externalTrafficPolicy", "internalTrafficPolicy", "loadBalancerClass", "loadBalancerSourceRanges")
@@ -82,6 +85,9 @@ ALONE = [
      f"{JOB}.metadata.labels.sidecar-istio-io/inject", "true"),
     (merge(CLUSTERED, {"migrations": {"podAnnotations": {"linkerd.io/inject": None}}}), f"{JOB}.metadata.annotations", ABSENT),
     (merge(CLUSTERED, {"migrations": {"backoffLimit": 9}}), "Job.spec.backoffLimit", 9),
+    (CLUSTERED, "PodDisruptionBudget.spec.minAvailable", ABSENT),
+    (merge(CLUSTERED, {"podDisruptionBudget": {"minAvailable": "50%"}}), "PodDisruptionBudget.spec.minAvailable", "50%"),
+    (merge(CLUSTERED, {"podDisruptionBudget": {"minAvailable": 2}}), "PodDisruptionBudget.spec.maxUnavailable", ABSENT),
 ]  # fmt: skip
 
 

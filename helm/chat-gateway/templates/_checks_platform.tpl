@@ -6,6 +6,7 @@
 {{- include "chat.checkLabels" .Values -}}
 {{- include "chat.checkContainers" . -}}
 {{- include "chat.checkVolumes" . -}}
+{{- include "chat.checkBudget" . -}}
 {{- if and (eq .Values.dnsPolicy "None") (not .Values.dnsConfig.nameservers) -}}
 {{- fail "dnsPolicy is None, but nobody is left to ask for names: set dnsConfig.nameservers" -}}
 {{- end -}}
@@ -20,6 +21,16 @@
 {{- end -}}
 {{- if and (ne .mode "job") (not (kindIs "invalid" .ttlSecondsAfterFinished)) -}}
 {{- fail (printf "migrations.ttlSecondsAfterFinished is set, but migrations.mode is %s: it is for a Job that no hook removes" .mode) -}}
+{{- end -}}
+{{- end }}
+
+{{/* Who scales by other means than the chart's knows how few there may be. */}}
+{{- define "chat.checkBudget" -}}
+{{- $least := .Values.podDisruptionBudget.minAvailable -}}
+{{- $replicas := ternary .Values.autoscaling.minReplicas (include "chat.replicas" .) .Values.autoscaling.enabled | int -}}
+{{- $known := and (or (kindIs "float64" $least) (kindIs "int64" $least)) (not .Values.autoscaling.external) -}}
+{{- if and $known (gt $replicas 1) (ge (int $least) $replicas) -}}
+{{- fail (printf "podDisruptionBudget.minAvailable is %d, and there may be no more than %d replicas: no node could be drained" (int $least) $replicas) -}}
 {{- end -}}
 {{- end }}
 
@@ -62,7 +73,7 @@
 
 {{/* What selectors go by is the chart's. */}}
 {{- define "chat.checkLabels" -}}
-{{- $parts := dict "commonLabels" .commonLabels "podLabels" .podLabels "deploymentLabels" .deploymentLabels "service.labels" .service.labels "migrations.labels" .migrations.labels "migrations.podLabels" .migrations.podLabels -}}
+{{- $parts := dict "commonLabels" .commonLabels "podLabels" .podLabels "deploymentLabels" .deploymentLabels "service.labels" .service.labels "migrations.labels" .migrations.labels "migrations.podLabels" .migrations.podLabels "test.podLabels" .test.podLabels -}}
 {{- range $part, $labels := $parts -}}
 {{- range list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" -}}
 {{- if hasKey $labels . -}}

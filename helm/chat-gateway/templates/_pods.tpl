@@ -4,6 +4,7 @@
 {{- range $key := list "affinity" "dnsConfig" "dnsPolicy" "hostAliases" "nodeSelector" "priorityClassName" "runtimeClassName" "schedulerName" "tolerations" -}}
 {{- with index $.Values $key -}}{{- $_ := set $set $key . -}}{{- end -}}
 {{- end -}}
+{{- if not (kindIs "invalid" .Values.hostUsers) -}}{{- $_ := set $set "hostUsers" .Values.hostUsers -}}{{- end -}}
 {{- $secrets := list -}}
 {{- range concat (dig "imagePullSecrets" list (.Values.global | default dict)) .Values.imagePullSecrets -}}
 {{- $secrets = append $secrets (ternary (dict "name" .) . (kindIs "string" .)) -}}
