@@ -2,9 +2,11 @@
 
 /** An answer that is not a success. `type` is the contract's, or OFFLINE when no answer came at all. */
 export class Refused extends Error {
-  constructor(type, message, retryAfter = 0) {
+  constructor(type, message, retryAfter = 0, status = 0) {
     super(message);
     this.type = type;
+    /** The answer's; 0 when none came. */
+    this.status = status;
     /** Milliseconds to wait before trying again; 0 when the server did not say. */
     this.retryAfter = retryAfter;
   }
@@ -14,6 +16,9 @@ export class Refused extends Error {
 export const address = (path) => new URL(`api/v1/${path}`, document.baseURI);
 
 export const roomPath = (room) => `rooms/${encodeURIComponent(room)}/messages`;
+
+/** How long to wait after so many failures, in ms: at random, so that not everybody comes back in the same instant. */
+export const backoff = (failures) => Math.random() * Math.min(30_000, 500 * 2 ** failures);
 
 export async function call(path, { token, body, method = body ? "POST" : "GET" } = {}) {
   const headers = {};
@@ -35,5 +40,5 @@ export async function call(path, { token, body, method = body ? "POST" : "GET" }
   }
   if (answer.ok) return envelope.data;
   const wait = Number(answer.headers.get("Retry-After")) * 1000 || 0;
-  throw new Refused(envelope?.error?.type ?? "INTERNAL", envelope?.error?.message ?? "", wait);
+  throw new Refused(envelope?.error?.type ?? "INTERNAL", envelope?.error?.message ?? "", wait, answer.status);
 }

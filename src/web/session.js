@@ -1,12 +1,10 @@
 // A session is a cursor over a room's log. It keeps the position {seq, id} of the last message that it has
 // handed on, and comes back to exactly that position on whatever replica answers next.
 
-import { address, call, roomPath } from "./api.js";
+import { address, backoff, call, roomPath } from "./api.js";
 
 const FIRST_PAGE = 50;
 const JOIN_TIMEOUT_MS = 15_000;
-const BACKOFF_MS = 400;
-const BACKOFF_CAP_MS = 20_000;
 const STABLE_MS = 10_000;
 /** A dead path says nothing: ask after so long without an event, sooner where an answer is due, and drop it then. */
 const SILENCE_MS = 25_000;
@@ -15,7 +13,8 @@ const PONG_MS = 6_000;
 /** The least wait after a close that asks for one, as API.md has it: not now, or sending too fast for too long. */
 const PATIENCE_MS = { 1013: 10_000, 4429: 10_000 };
 /** Closes after which coming back on our own would only repeat the fault. */
-const FINAL = { 4400: "The server did not understand this page", 4403: "This session may only read" };
+const MISUNDERSTOOD = "The server did not understand this page";
+const FINAL = { 1002: MISUNDERSTOOD, 1007: MISUNDERSTOOD, 4400: MISUNDERSTOOD, 4403: "This session may only read" };
 
 export class Session {
   /** `on` has: state(name, detail), joined(event, from), messages(list), ack(event), refused(event), tooLarge(). */
@@ -163,7 +162,7 @@ export class Session {
     if (FINAL[code]) return this.stop("stopped", FINAL[code]);
 
     let wait = PATIENCE_MS[code] ?? 0;
-    if (!wasJoined && navigator.onLine) {
+    if (!wasJoined) {
       // A browser does not say why an upgrade was refused; the same question over HTTP does.
       this.on.state("connecting");
       const refusal = await this.askWhy();
@@ -175,11 +174,8 @@ export class Session {
       }
       wait = Math.max(wait, refusal.retryAfter ?? 0);
     }
-    // Jitter, so that a replica's worth of pages does not come back in the same instant.
-    const backoff = Math.min(BACKOFF_CAP_MS, BACKOFF_MS * 2 ** this.failures) * (0.5 + Math.random());
-    this.failures += 1;
     // A leaving replica has already spread its sessions out: its word goes before our own reckoning.
-    wait = this.leaveAfter ?? wait + backoff;
+    wait = this.leaveAfter ?? wait + backoff(this.failures++);
     this.on.state(navigator.onLine ? "waiting" : "offline", Date.now() + wait);
     this.timer = setTimeout(() => this.open(), wait);
   }
