@@ -9,14 +9,21 @@ mod path;
 mod place;
 #[path = "browser/refused.rs"]
 mod refused;
+#[path = "browser/storage.rs"]
+mod storage;
+#[path = "browser/tabs.rs"]
+mod tabs;
+#[path = "browser/unsent.rs"]
+mod unsent;
 #[path = "browser/window.rs"]
 mod window;
 
 use std::path::Path;
+use std::time::Duration;
 
 use fantoccini::key::Key;
 use serde_json::json;
-use testkit::{Backend, Cluster};
+use testkit::{Backend, Cluster, Replica, until};
 use tokio::sync::Mutex;
 
 use window::{Browser, Window};
@@ -30,6 +37,22 @@ const MARKUP: &str = "<img src=x onerror=alert(1)><script>alert(2)</script>";
 async fn replicas(backend: Backend, count: usize, settings: &[(&str, &str)]) -> Cluster {
     let bin = Path::new(env!("CARGO_BIN_EXE_chat-gateway"));
     Cluster::start(bin, backend, count, settings).await
+}
+
+/// The texts of a room's log, as the server has it.
+async fn stored(replica: &Replica, room: &str) -> Vec<String> {
+    let messages = replica.history(room).await;
+    let texts = messages.iter().map(|message| message["text"].as_str());
+    texts.map(|text| text.expect("a text").to_owned()).collect()
+}
+
+/// Waits until a room's log is `texts`.
+async fn until_stored(replica: &Replica, room: &str, texts: &[&str]) {
+    let what = format!("{room} holds {texts:?}");
+    until(&what, Duration::from_secs(60), async || {
+        stored(replica, room).await == texts
+    })
+    .await;
 }
 
 async fn closed(windows: Vec<Window>) {

@@ -1,8 +1,11 @@
 // Who is here: the token, where it is kept, and the form that gets one.
 
 import { call } from "./api.js";
+import { device, ownedBy, tab } from "./storage.js";
 
 const KEY = "chat.account";
+/** The id of who is logged in with this browser, 0 when that one has logged out: a tab's token is good for nobody else. */
+const WHO = "chat.who";
 /** Set once somebody has been logged in with this browser: the form then opens on "Log in". */
 const KNOWN = "chat.known";
 const part = (id) => document.getElementById(id);
@@ -18,16 +21,37 @@ const SAID = {
 
 /** {token, user: {id, username}}, or null for a guest. */
 export function account() {
-  try {
-    return JSON.parse(sessionStorage.getItem(KEY) ?? localStorage.getItem(KEY));
-  } catch {
-    return null;
-  }
+  const kept = tab.get(KEY) ?? device.get(KEY);
+  return kept?.user && !elsewhere(kept) ? kept : null;
 }
 
-export function forget() {
-  sessionStorage.removeItem(KEY);
-  localStorage.removeItem(KEY);
+/** Forgets a token that is good for nothing; one that has taken its place stays. */
+export function forget({ token }) {
+  for (const store of [tab, device]) if (store.get(KEY)?.token === token) store.remove(KEY);
+}
+
+/** Logs out of every tab of this browser, and leaves nothing of this person's in it. */
+export function logOut(me) {
+  device.set(WHO, 0);
+  forget(me);
+  for (const store of [tab, device]) store.clear(ownedBy(me.user.id));
+}
+
+/** What another tab has done to who is `me` in this one: "logged out", "somebody else", or "" for nothing. */
+export function elsewhere(me) {
+  const who = device.get(WHO) ?? me.user.id;
+  if (who === me.user.id) return "";
+  forget(me);
+  if (who) return "somebody else";
+  tab.clear(ownedBy(me.user.id));
+  return "logged out";
+}
+
+function logIn(got, stays) {
+  for (const store of [tab, device]) store.remove(KEY);
+  (stays ? device : tab).set(KEY, got);
+  device.set(WHO, got.user.id);
+  device.set(KNOWN, true);
 }
 
 function seconds(ms) {
@@ -61,7 +85,7 @@ export function accountForm(entered) {
 
   function fresh() {
     form.reset();
-    form.elements.mode.value = localStorage.getItem(KNOWN) ? "login" : "sign-up";
+    form.elements.mode.value = device.get(KNOWN) ? "login" : "sign-up";
     mask(true);
     mode();
   }
@@ -80,9 +104,7 @@ export function accountForm(entered) {
     try {
       if (signingUp()) await call("users", { body });
       const got = await call("login", { body });
-      forget();
-      (part("keep").checked ? localStorage : sessionStorage).setItem(KEY, JSON.stringify(got));
-      localStorage.setItem(KNOWN, "yes");
+      logIn(got, part("keep").checked);
       fresh();
       entered();
     } catch (refused) {

@@ -1,17 +1,19 @@
 // The page: one room at a time, as a guest or with an account. This file joins the parts to each other.
 //   session.js  the cursor over the room's log      log.js       the messages on screen
-//   outbox.js   what is not known to be stored yet  composer.js  the box one writes in
-//   account.js  who is here                         rooms.js     where one can go        api.js  the HTTP calls
-//   names.js    names that could pass for others
+//   outbox.js   what is not known to be stored yet  sender.js    how it gets there       composer.js  the box one writes in
+//   account.js  who is here                         rooms.js     where one can go        api.js       the HTTP calls
+//   names.js    names that could pass for others    storage.js   what the browser keeps
 
-import { account, accountForm, forget } from "./account.js";
+import { account, accountForm, elsewhere, forget, logOut } from "./account.js";
 import { call, roomPath } from "./api.js";
 import { Composer, showPending } from "./composer.js";
 import { Log } from "./log.js";
 import { showName } from "./names.js";
 import { Outbox } from "./outbox.js";
 import { joinForm, roomInAddress, showRooms } from "./rooms.js";
+import { Sender } from "./sender.js";
 import { Session } from "./session.js";
+import { forgets, onChange, ownedBy, tab } from "./storage.js";
 
 const PAGE = 50;
 /** A wait that is worth a word. */
@@ -21,21 +23,29 @@ const part = (id) => document.getElementById(id);
 let room = null;
 let me = null;
 let session = null;
+/** What `me` has not sent yet, in any room, and who sends it; null for a guest. */
 let outbox = null;
+let sender = null;
+/** The numbers of unsent messages that the rooms were last shown with. */
+let counted = "";
 /** Whether this room was last told to be writable. */
 let canWrite = false;
 /** A guest who chose to read is not asked to log in again. */
-let readsAsGuest = sessionStorage.getItem("chat.guest") === "yes";
+let readsAsGuest = tab.get("chat.guest") === true;
 let unread = 0;
 let ticking;
 
 const log = new Log({ older: loadOlder, newest: loadNewest });
 const composer = new Composer((text) => {
+  if (!outbox.add(room, text)) {
+    notice("Too much is waiting to be sent. This stays here until there is room for it.", 10_000);
+    return false;
+  }
   log.toEnd();
-  outbox.add(text);
+  return true;
 });
 const form = accountForm(() => {
-  readsAsGuest = false;
+  readAsGuest(false);
   enter({ focus: true });
 });
 
@@ -43,12 +53,11 @@ const form = accountForm(() => {
 
 function enter({ focus = false } = {}) {
   leave();
+  become(account());
   room = roomInAddress();
-  me = account();
-  for (const id of ["room-name", "welcome-room"]) showName(part(id), room);
   if (!me && !readsAsGuest) return welcome();
   document.body.dataset.view = "chat";
-  showRooms(room);
+  showName(part("room-name"), room);
   part("who").hidden = part("sign-out").hidden = !me;
   part("sign-in").hidden = Boolean(me);
   showName(part("who-name"), me?.user.username ?? "");
@@ -58,23 +67,19 @@ function enter({ focus = false } = {}) {
   notice("");
   writable();
 
-  const mine = `${me?.user.id ?? "guest"}:${room}`;
-  composer.open(`chat.draft:${mine}`);
+  composer.open(me && `${ownedBy(me.user.id)}draft.${room}`);
   const opened = new Session(room, me?.token, {
     state: (name, detail) => showState(name, detail),
     joined,
     messages: arrived,
-    ack: (event) => outbox.acked(event, opened.cursor.seq),
+    ack: (event) => sender.acked(event),
     refused,
-    tooLarge: () => outbox.tooLarge(),
+    tooLarge: () => sender.tooLarge(),
   });
   session = opened;
-  outbox = new Outbox(`chat.outbox:${mine}`, {
-    send: (message) => opened.send(message),
-    changed: drawPending,
-    paced: (ms) => ms > NOTICEABLE_MS && notice("You are sending very fast. The rest follows.", 2_000),
-  });
-  drawPending();
+  sender?.open(room, session);
+  counted = null;
+  drawUnsent();
   session.open();
   retitle();
   if (focus) (canWrite ? composer.text : part("scroller")).focus();
@@ -82,15 +87,34 @@ function enter({ focus = false } = {}) {
 
 function leave() {
   session?.end();
-  outbox?.close();
+  sender?.open(null, null);
+  session = null;
   clearInterval(ticking);
   unread = 0;
 }
 
+/** Takes over the outbox of who is here now. */
+function become(who) {
+  if (who?.token !== me?.token || !who !== !outbox) {
+    sender?.close();
+    outbox?.close();
+    outbox = who && new Outbox(who.user, unsentChanged);
+    sender = who && new Sender(outbox, who.token, { paced, signedOut });
+  }
+  me = who;
+}
+
+/** Asks who is there. Nothing of who was there before is left on the page. */
 function welcome(problem = "") {
   leave();
-  session = outbox = null;
+  become(null);
   document.body.dataset.view = "welcome";
+  showName(part("welcome-room"), roomInAddress());
+  part("leaving").close();
+  log.clear(null);
+  composer.open(null);
+  for (const id of ["pending", "room-list", "elsewhere", "room-name", "who-name"]) part(id).replaceChildren();
+  notice("");
   menu(false);
   retitle();
   form.say(problem);
@@ -105,22 +129,22 @@ function joined(event, from) {
   if (!event.recovered) {
     log.clear(me?.user.id);
     part("skipped").hidden = false;
-    outbox.settle();
+    outbox?.settle(room);
     loadNewest();
   } else if (!from) ends();
-  outbox.flush();
+  sender?.reachable();
 }
 
 function arrived(messages) {
   log.append(messages);
-  for (const message of messages) outbox.shown(message);
+  for (const message of messages) outbox?.shown(message);
   ends();
   if (document.hidden) unread += messages.filter((message) => message.sender.id !== me?.user.id).length;
   retitle();
 }
 
 function refused(event) {
-  const again = outbox.refused(event);
+  const again = sender?.refused(event);
   const wait = Math.max(1, Math.ceil((event.retryAfter ?? 1000) / 1000));
   const why = event.error.type === "RATE_LIMITED" ? "You are sending very fast." : "The server is busy.";
   if (again) notice(`${why} Trying again in ${wait} s.`, event.retryAfter ?? 1000);
@@ -129,11 +153,8 @@ function refused(event) {
 
 function showState(state, detail) {
   clearInterval(ticking);
-  if (state !== "connected") outbox?.interrupted();
-  if (state === "signed-out") {
-    forget();
-    return welcome("Your login has ended. Log in again: what you wrote is kept.");
-  }
+  if (state !== "connected") sender?.interrupted();
+  if (state === "signed-out") return signedOut();
   const says = {
     connecting: session?.cursor ? "Reconnecting" : "Connecting",
     connected: canWrite ? "Connected" : "Connected, reading only",
@@ -153,6 +174,17 @@ function showState(state, detail) {
     count();
     ticking = setInterval(count, 250);
   }
+}
+
+/** The token is good for nothing any more. Another tab may have got a new one. */
+function signedOut() {
+  forget(me);
+  if (account()?.user.id === me.user.id) return enter();
+  welcome("Your login has ended. Log in again: what you wrote is kept.");
+}
+
+function paced(ms) {
+  if (ms > NOTICEABLE_MS) notice("You are sending very fast. The rest follows.", 2_000);
 }
 
 // ---- pages of history
@@ -198,14 +230,23 @@ function ends(more = true) {
   if (!session) return;
   const oldest = log.oldest ?? (session.cursor?.seq ?? 0) + 1;
   part("older").hidden = oldest <= 1 || !more;
-  part("empty").hidden = oldest > 1 || log.messages.length > 0 || outbox.entries.length > 0;
+  part("empty").hidden = oldest > 1 || log.messages.length > 0 || part("pending").childElementCount > 0;
 }
 
 // ---- what else the page shows
 
-function drawPending() {
-  if (!me) return;
-  showPending(outbox, me.user, composer);
+function unsentChanged() {
+  if (session) drawUnsent();
+  sender.flush();
+}
+
+function drawUnsent() {
+  showPending(outbox?.list(room) ?? [], outbox, me?.user, composer);
+  const unsent = outbox?.unsent() ?? new Map();
+  // The list is drawn anew only where it says something else, so that its links keep the focus.
+  const counts = JSON.stringify([...unsent]);
+  if (counts !== counted) showRooms(me, room, unsent);
+  counted = counts;
   if (session?.cursor) ends();
 }
 
@@ -255,19 +296,65 @@ part("skip").addEventListener("click", () => {
 });
 for (const id of ["sign-in", "reading-sign-in"]) part(id).addEventListener("click", () => welcome());
 part("sign-out").addEventListener("click", () => {
-  forget();
-  welcome();
+  const lost = unsentInWords();
+  if (!lost) return goOut();
+  part("leaving-what").textContent = `Not sent yet: ${lost}. Logging out discards this, in all tabs.`;
+  part("leaving").showModal();
 });
+part("stay").addEventListener("click", () => part("leaving").close());
+part("leave").addEventListener("click", goOut);
+
+/** What a person would miss after logging out, or "". */
+function unsentInWords() {
+  const messages = [...outbox.unsent().values()].reduce((sum, count) => sum + count, 0);
+  const drafts = tab.keys(`${ownedBy(me.user.id)}draft.`).length;
+  const count = (number, what) => (number ? [`${number} ${what}${number === 1 ? "" : "s"}`] : []);
+  return [...count(messages, "message"), ...count(drafts, "draft")].join(" and ");
+}
+
+function goOut() {
+  logOut(me);
+  out("");
+}
+
+/** Who comes next begins in the lobby, not where the last one was. */
+function out(why) {
+  history.replaceState(null, "", location.pathname + location.search);
+  welcome(why);
+}
+
+/** Looks whether another tab has ended what goes on here. */
+function lookElsewhere() {
+  part("forgetful").hidden = !forgets();
+  const done = me && elsewhere(me);
+  if (done === "logged out") out("You have logged out in another tab.");
+  else if (done) out("Somebody else has logged in, in another tab of this browser. Log in again to write.");
+}
+
+function readAsGuest(reads) {
+  readsAsGuest = reads;
+  tab.set("chat.guest", reads);
+}
+
 part("just-read").addEventListener("click", () => {
-  readsAsGuest = true;
-  sessionStorage.setItem("chat.guest", "yes");
+  readAsGuest(true);
   enter({ focus: true });
 });
 part("retry").addEventListener("click", () => (session.ended ? enter({ focus: true }) : session.now()));
-addEventListener("online", () => session?.now());
+addEventListener("online", () => {
+  session?.now();
+  sender?.reachable();
+});
 addEventListener("offline", () => session?.offline());
+onChange(lookElsewhere);
+// A page that was put away has not heard of anything.
+addEventListener("pageshow", lookElsewhere);
+addEventListener("beforeunload", (event) => {
+  if (forgets() && outbox?.unsent().size) event.preventDefault();
+});
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) return;
+  lookElsewhere();
   unread = 0;
   retitle();
 });

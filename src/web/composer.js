@@ -2,11 +2,12 @@
 // expired token: it is kept until it has been sent or emptied.
 
 import { row } from "./log.js";
+import { tab } from "./storage.js";
 
 const part = (id) => document.getElementById(id);
 
 export class Composer {
-  /** `sent(text)` takes a finished message over. */
+  /** `sent(text)` takes a finished message over, or answers false: then it stays here. */
   constructor(sent) {
     this.text = part("text");
     this.text.addEventListener("input", () => this.edited());
@@ -19,17 +20,15 @@ export class Composer {
     part("composer").addEventListener("submit", (submit) => {
       submit.preventDefault();
       const text = this.text.value;
-      if (text.trim()) {
-        sent(text);
-        this.put("");
-      }
+      if (text.trim() && sent(text)) this.put("");
       this.text.focus();
     });
   }
 
+  /** Goes on with the draft that is kept under `key`; null: nobody writes here. */
   open(key) {
     this.key = key;
-    this.put(sessionStorage.getItem(key) ?? "");
+    this.put((key && tab.get(key)) ?? "");
   }
 
   put(text) {
@@ -44,8 +43,8 @@ export class Composer {
   }
 
   edited() {
-    if (this.text.value) sessionStorage.setItem(this.key, this.text.value);
-    else sessionStorage.removeItem(this.key);
+    if (this.key && this.text.value) tab.set(this.key, this.text.value);
+    else if (this.key) tab.remove(this.key);
     this.text.style.height = "auto";
     this.text.style.height = `${this.text.scrollHeight}px`;
     part("send").ariaDisabled = String(!this.text.value.trim());
@@ -66,26 +65,25 @@ function button(label, action) {
 /** The rows drawn, by entry: one is drawn anew only when its state changes, so that its buttons keep the focus. */
 const drawn = new WeakMap();
 
-/** Draws the outbox below the log. */
-export function showPending(outbox, me, composer) {
-  const rows = outbox.entries.map((entry) => {
+/** Draws some entries of the outbox below the log. */
+export function showPending(entries, outbox, me, composer) {
+  const rows = entries.map((entry) => {
     if (drawn.get(entry)?.dataset.state === entry.state) return drawn.get(entry);
     const item = row({ sender: me, text: entry.text }, true);
     drawn.set(entry, item);
     item.dataset.state = entry.state;
     const state = item.querySelector(".state");
     state.textContent = entry.reason && entry.state === "refused" ? `${entry.reason}. ` : SAYS[entry.state];
-    if (entry.state === "refused") {
-      const edit = () => {
-        outbox.remove(entry);
-        composer.giveBack(entry.text);
-      };
-      const discard = () => {
-        outbox.remove(entry);
-        composer.text.focus();
-      };
-      state.append(button("Edit", edit), button("Try again", () => outbox.retry(entry)), button("Discard", discard));
-    }
+    const edit = () => {
+      outbox.remove(entry);
+      composer.giveBack(entry.text);
+    };
+    const discard = () => {
+      outbox.remove(entry);
+      composer.text.focus();
+    };
+    if (entry.state === "refused") state.append(button("Edit", edit), button("Try again", () => outbox.retry(entry)));
+    if (entry.state === "refused" || entry.state === "waiting") state.append(button("Discard", discard));
     return item;
   });
   const list = part("pending");

@@ -1,145 +1,172 @@
-// What has been written but is not yet known to be stored. An entry keeps its nonce through every retry, so that
-// a message whose ack was lost is stored once. Entries survive a reload: they are kept until acked or discarded.
+// What one person has written, in any room, that is not yet known to be stored. An entry keeps its nonce through every
+// retry, so that a message whose ack was lost is stored once, whichever tab sends it again. It is kept on the device
+// under a key of its own, so that tabs do not write over each other's, until it is stored or discarded.
 
-/** How many entries may be unanswered at once; the rest wait their turn, in order. */
-const WINDOW = 8;
-const PASSING = new Set(["RATE_LIMITED", "OVERLOADED", "UNAVAILABLE"]);
+import { device, onChange, ownedBy, tab } from "./storage.js";
 
-function nonce() {
+/** Past so many entries, or so many characters of theirs, nothing more is taken. */
+const MOST = 200;
+const MOST_CHARACTERS = 250_000;
+/** For so long an entry is left to the tab that has written it: that one may have closed. */
+const OWN_MS = 3_000;
+
+/** The name by which this tab knows its own again after a reload. */
+const TAB = "chat.tab";
+
+function newNonce() {
   // crypto.randomUUID exists in secure contexts only; a page on http://192.168… must be able to send too.
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 export class Outbox {
-  /**
-   * `send(message)` answers 0, or how many ms to wait because it could not; `changed()` is called after every change
-   * of state, `paced(ms)` when the rest has to wait.
-   */
-  constructor(key, { send, changed, paced }) {
-    this.key = key;
-    this.send = send;
-    this.changed = changed;
-    this.paced = paced;
-    /** state: waiting → sending → (stored, until its message is shown); or refused, with a reason. */
-    this.entries = [];
-    for (const { nonce, text } of JSON.parse(sessionStorage.getItem(key) ?? "[]")) {
-      this.entries.push({ nonce, text, state: "waiting" });
+  /** `heard()` is called after every change, once for those of one moment. */
+  constructor(user, heard) {
+    this.prefix = `${ownedBy(user.id)}outbox.`;
+    this.heard = heard;
+    this.tab = tab.get(TAB) ?? newNonce();
+    tab.set(TAB, this.tab);
+    /** nonce → {nonce, room, text, at, by, due, state}, state: waiting → sending → (stored, until it is shown); or refused, with a reason. */
+    this.entries = new Map();
+    this.off = onChange((key) => (key === null || key.startsWith(this.prefix)) && this.read());
+    this.read();
+  }
+
+  /** Takes over what other tabs have added, removed, refused or released. */
+  read() {
+    const now = Date.now();
+    const kept = new Map(device.keys(this.prefix).map((key) => [key.slice(this.prefix.length), device.get(key)]));
+    let soonest = Infinity;
+    for (const [nonce, value] of kept) {
+      const { room, text, at, by, reason } = value ?? {};
+      if (typeof room !== "string" || typeof text !== "string" || typeof at !== "number") continue;
+      const due = by === this.tab ? 0 : Math.min(at, now) + OWN_MS;
+      const entry = this.entries.get(nonce) ?? { nonce, room, text, at, by, due, state: "waiting" };
+      this.entries.set(nonce, entry);
+      if (reason && entry.state !== "stored") this.turn(entry, "refused", reason);
+      else if (!reason && entry.state === "refused") this.turn(entry, "waiting");
+      if (entry.due > now) soonest = Math.min(soonest, entry.due - now);
     }
-  }
-
-  add(text) {
-    this.entries.push({ nonce: nonce(), text, state: "waiting" });
-    this.flush();
-  }
-
-  flush() {
-    let room = WINDOW - this.entries.filter((entry) => entry.state === "sending").length;
-    if (!this.held) {
-      for (const entry of this.entries) {
-        if (room <= 0) break;
-        if (entry.state !== "waiting") continue;
-        const wait = this.send({ text: entry.text, nonce: entry.nonce });
-        if (wait > 0) {
-          if (wait < Infinity) {
-            this.hold(wait);
-            this.paced(wait);
-          }
-          break;
-        }
-        entry.state = "sending";
-        room -= 1;
-      }
+    for (const entry of this.entries.values()) {
+      if (entry.state !== "stored" && !kept.has(entry.nonce)) this.entries.delete(entry.nonce);
     }
-    this.save();
+    clearTimeout(this.timer);
+    if (soonest < Infinity) this.timer = setTimeout(() => this.read(), soonest);
+    this.changed();
   }
 
-  /** The connection is gone: whatever was unanswered goes again, in order, with the same nonce. */
-  interrupted() {
-    for (const entry of this.entries) if (entry.state === "sending") entry.state = "waiting";
-    this.save();
+  changed() {
+    if (this.telling) return;
+    this.telling = true;
+    queueMicrotask(() => {
+      this.telling = false;
+      this.heard();
+    });
   }
 
-  /** A frame was over the server's limit. The longest unanswered one is it, and must not go again. */
-  tooLarge() {
-    const sent = this.entries.filter((entry) => entry.state === "sending");
-    const longest = sent.reduce((a, b) => (b.text.length > (a?.text.length ?? -1) ? b : a), null);
-    if (longest) this.refuse(longest, "Too long to be sent");
+  turn(entry, state, reason) {
+    entry.state = state;
+    entry.reason = reason;
+    this.changed();
   }
 
-  acked(event, shownUpTo) {
-    const entry = this.find(event.nonce);
-    if (!entry) return;
-    entry.state = "stored";
-    entry.id = event.id;
-    if (event.seq <= shownUpTo) this.remove(entry);
-    this.flush();
+  /** Answers false where there is no place for it. */
+  add(room, text) {
+    const all = [...this.entries.values()];
+    const characters = all.reduce((sum, entry) => sum + entry.text.length, text.length);
+    if (all.length >= MOST || characters > MOST_CHARACTERS) return false;
+    // The order of writing is the order of these, even if somebody sets the clock back.
+    const at = all.reduce((latest, entry) => Math.max(latest, entry.at + 1), Date.now());
+    const entry = { nonce: newNonce(), room, text, at, by: this.tab, due: 0, state: "waiting" };
+    this.entries.set(entry.nonce, entry);
+    this.keep(entry);
+    return true;
+  }
+
+  keep({ nonce, room, text, at, by, reason }) {
+    device.set(this.prefix + nonce, { room, text, at, by, reason });
+    this.changed();
+  }
+
+  sorted() {
+    return [...this.entries.values()].sort((a, b) => a.at - b.at || (a.nonce < b.nonce ? -1 : 1));
+  }
+
+  /** Those of a room in the order of writing, without those that another tab is about to send. */
+  list(room) {
+    return this.sorted().filter((entry) => entry.room === room && entry.due <= Date.now());
+  }
+
+  /** How many are not known to be stored, by room. */
+  unsent() {
+    const counts = new Map();
+    for (const { room, state, due } of this.sorted()) {
+      if (state !== "stored" && due <= Date.now()) counts.set(room, (counts.get(room) ?? 0) + 1);
+    }
+    return counts;
+  }
+
+  /** What is to be sent next in one of the rooms that fit: nothing goes before what was written earlier is stored or refused. */
+  next(fits) {
+    const seen = new Set();
+    for (const entry of this.sorted()) {
+      if (seen.has(entry.room) || !fits(entry.room) || entry.state === "stored" || entry.state === "refused") continue;
+      if (entry.state === "waiting" && entry.due <= Date.now()) return entry;
+      seen.add(entry.room);
+    }
+    return undefined;
+  }
+
+  sending(entry) {
+    this.turn(entry, "sending");
+  }
+
+  /** It was not taken, or nobody knows. */
+  waiting(entry) {
+    if (entry.state === "sending") this.turn(entry, "waiting");
+  }
+
+  /** Stored under `id`. It stays in sight until its message is. */
+  stored(entry, id, isShown) {
+    device.remove(this.prefix + entry.nonce);
+    entry.id = id;
+    this.turn(entry, "stored");
+    if (isShown) this.entries.delete(entry.nonce);
   }
 
   /** A message came in: if it is one of ours, it is now on screen and need not be here. */
   shown(message) {
-    const entry = this.entries.find((entry) => entry.state === "stored" && entry.id === message.id);
-    if (entry) this.remove(entry);
-  }
-
-  /** The log was read anew, so whatever is stored is on screen or skipped. */
-  settle() {
-    this.entries = this.entries.filter((entry) => entry.state !== "stored");
-    this.save();
-  }
-
-  /** The server refused a command. Answers true when it will be tried again by itself. */
-  refused(event) {
-    const entry = this.find(event.nonce);
-    const passing = PASSING.has(event.error.type);
-    if (entry && passing) {
-      entry.state = "waiting";
-      this.hold(event.retryAfter ?? 1000);
-    } else if (entry) {
-      this.refuse(entry, event.error.type === "TEXT_TOO_LONG" ? "Too long to be sent" : "The server refused this");
-      this.flush();
+    for (const entry of this.entries.values()) {
+      if (entry.state === "stored" && entry.id === message.id) this.remove(entry);
     }
-    return passing;
   }
 
-  hold(ms) {
-    clearTimeout(this.held);
-    this.held = setTimeout(() => {
-      this.held = null;
-      this.flush();
-    }, ms);
-    this.save();
+  /** A room's log is read anew, or not looked at any more: whatever is stored is on screen, or skipped. */
+  settle(room) {
+    for (const entry of this.list(room)) if (entry.state === "stored") this.remove(entry);
   }
 
+  /** Refused for good, and kept to be edited, tried again or discarded. */
   refuse(entry, reason) {
-    entry.state = "refused";
-    entry.reason = reason;
-    this.save();
+    if (this.entries.get(entry.nonce) !== entry) return;
+    this.turn(entry, "refused", reason);
+    this.keep(entry);
   }
 
   retry(entry) {
-    entry.state = "waiting";
-    this.flush();
+    this.turn(entry, "waiting");
+    this.keep(entry);
   }
 
   remove(entry) {
-    this.entries = this.entries.filter((other) => other !== entry);
-    this.save();
-  }
-
-  find(nonce) {
-    return nonce === undefined ? undefined : this.entries.find((entry) => entry.nonce === nonce);
-  }
-
-  save() {
-    const kept = this.entries.filter((entry) => entry.state !== "stored");
-    if (kept.length) sessionStorage.setItem(this.key, JSON.stringify(kept.map(({ nonce, text }) => ({ nonce, text }))));
-    else sessionStorage.removeItem(this.key);
+    this.entries.delete(entry.nonce);
+    device.remove(this.prefix + entry.nonce);
     this.changed();
   }
 
   close() {
-    clearTimeout(this.held);
-    this.send = () => Infinity;
-    this.changed = () => {};
+    this.off();
+    clearTimeout(this.timer);
+    this.entries.clear();
+    this.heard = () => {};
   }
 }

@@ -10,13 +10,15 @@ use sha2::{Digest, Sha256};
 use super::asset::Asset;
 
 /// In the order of what they need: each imports only from those before it.
-const MODULES: [(&str, &str); 9] = [
+const MODULES: [(&str, &str); 11] = [
     ("names", include_str!("names.js")),
     ("api", include_str!("api.js")),
+    ("storage", include_str!("storage.js")),
     ("account", include_str!("account.js")),
     ("log", include_str!("log.js")),
     ("composer", include_str!("composer.js")),
     ("outbox", include_str!("outbox.js")),
+    ("sender", include_str!("sender.js")),
     ("rooms", include_str!("rooms.js")),
     ("session", include_str!("session.js")),
     ("app", include_str!("app.js")),

@@ -2,13 +2,29 @@
 // address's hash, so that a link to a room can be passed on and Back goes back.
 
 import { showName } from "./names.js";
+import { device, ownedBy, tab } from "./storage.js";
 
-const KEY = "chat.rooms";
 const KEPT = 30;
+/** So many rooms with something unsent are named. */
+const NAMED = 3;
 const part = (id) => document.getElementById(id);
 
-const visited = () => JSON.parse(localStorage.getItem(KEY) ?? '["lobby"]');
-const keep = (names) => localStorage.setItem(KEY, JSON.stringify(names.slice(0, KEPT)));
+/** The list of one person, on the device; a guest's goes with the tab, since the next guest is somebody else. */
+class Visited {
+  constructor(me) {
+    this.store = me ? device : tab;
+    this.key = `${ownedBy(me?.user.id ?? "guest")}rooms`;
+  }
+
+  get names() {
+    const names = this.store.get(this.key);
+    return Array.isArray(names) ? names : ["lobby"];
+  }
+
+  keep(names) {
+    this.store.set(this.key, names.slice(0, KEPT));
+  }
+}
 
 /** The room that the address names; "lobby" when it names none that could exist. */
 export function roomInAddress() {
@@ -32,34 +48,59 @@ function fault(name) {
   return "";
 }
 
-function entry(name, shown, redraw) {
-  const item = document.createElement("li");
+function linkTo(name) {
   const link = document.createElement("a");
   link.href = roomHash(name);
   showName(link, name);
   link.dir = "auto";
+  return link;
+}
+
+function entry(name, shown, unsent, remove) {
+  const item = document.createElement("li");
+  const link = linkTo(name);
   if (name === shown) link.ariaCurrent = "page";
   item.append(link);
-  if (name !== shown) {
-    const remove = document.createElement("button");
-    remove.type = "button";
-    remove.className = "icon";
-    remove.textContent = "×";
-    remove.ariaLabel = `Remove ${name} from this list`;
-    remove.addEventListener("click", () => {
-      keep(visited().filter((other) => other !== name));
-      redraw();
-      part("join-name").focus();
-    });
-    item.append(remove);
+  if (unsent) {
+    const mark = document.createElement("span");
+    mark.className = "unsent";
+    mark.textContent = `${unsent} unsent`;
+    item.append(mark);
+  }
+  // What is unsent can be got at for as long as it is.
+  if (name !== shown && !unsent) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "icon";
+    button.textContent = "×";
+    button.ariaLabel = `Remove ${name} from this list`;
+    button.addEventListener("click", remove);
+    item.append(button);
   }
   return item;
 }
 
-export function showRooms(shown) {
-  const names = visited();
-  if (!names.includes(shown)) keep([shown, ...names]);
-  part("room-list").replaceChildren(...visited().map((name) => entry(name, shown, () => showRooms(shown))));
+/** Lists the rooms of `me`, or of a guest. `unsent` has the number of unsent messages by room. */
+export function showRooms(me, shown, unsent) {
+  const visited = new Visited(me);
+  if (!visited.names.includes(shown)) visited.keep([shown, ...visited.names]);
+  const without = (name) => () => {
+    visited.keep(visited.names.filter((other) => other !== name));
+    showRooms(me, shown, unsent);
+    part("join-name").focus();
+  };
+  const names = [...new Set([...visited.names, shown, ...unsent.keys()])];
+  part("room-list").replaceChildren(...names.map((name) => entry(name, shown, unsent.get(name), without(name))));
+  showElsewhere(shown, unsent);
+}
+
+/** Says what is unsent in rooms that are not shown: the list may be out of sight. */
+function showElsewhere(shown, unsent) {
+  const others = [...unsent].filter(([name]) => name !== shown);
+  const named = others.slice(0, NAMED).flatMap(([name, count], i) => [`${i ? ", " : ""}${count} in `, linkTo(name)]);
+  const more = others.length > NAMED ? [` and in ${others.length - NAMED} more rooms`] : [];
+  part("elsewhere").hidden = !others.length;
+  part("elsewhere").replaceChildren("Not sent yet: ", ...named, ...more);
 }
 
 /** The form that goes to another room; `went()` is called when it did. */

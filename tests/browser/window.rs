@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use fantoccini::error::CmdError;
-use fantoccini::wd::WebDriverCompatibleCommand;
+use fantoccini::wd::{WebDriverCompatibleCommand, WindowHandle};
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
@@ -99,17 +99,25 @@ impl Browser {
     }
 
     pub async fn window(&self) -> Window {
-        self.open(json!(["--window-size=1180,760"]), Value::Null).await
+        self.window_with(json!({})).await
+    }
+
+    /// A window of a Chromium with more options: `prefs`, or `args` beside those that all have.
+    pub async fn window_with(&self, mut options: Value) -> Window {
+        let mut args = vec![json!("--window-size=1180,760")];
+        args.extend(options["args"].as_array().cloned().unwrap_or_default());
+        options["args"] = json!(args);
+        self.open(options).await
     }
 
     /// A window as wide as the narrowest phone that is still about.
     pub async fn phone(&self) -> Window {
         let metrics =
             json!({"deviceMetrics": {"width": 360, "height": 640, "pixelRatio": 2.0, "touch": true}});
-        self.open(json!([]), metrics).await
+        self.open(json!({"mobileEmulation": metrics})).await
     }
 
-    async fn open(&self, more: Value, emulation: Value) -> Window {
+    async fn open(&self, mut options: Value) -> Window {
         let profile = tempfile::tempdir_in(self.profiles.path())
             .expect("a new profile")
             .keep();
@@ -125,13 +133,10 @@ impl Browser {
             json!("--disable-dev-shm-usage"),
             json!(format!("--user-data-dir={}", profile.display())),
         ];
-        args.extend(more.as_array().cloned().unwrap_or_default());
-        let mut options = json!({ "args": args });
+        args.extend(options["args"].as_array().cloned().unwrap_or_default());
+        options["args"] = json!(args);
         if Path::new("/usr/bin/chromium").exists() {
             options["binary"] = json!("/usr/bin/chromium");
-        }
-        if !emulation.is_null() {
-            options["mobileEmulation"] = emulation;
         }
         let capabilities = json!({
             "goog:chromeOptions": options,
@@ -154,6 +159,25 @@ pub struct Window {
 }
 
 impl Window {
+    /// Opens one more tab of the same browser and goes on in it. The one before is what it gives back.
+    pub async fn open_tab(&self) -> WindowHandle {
+        let before = self.client.window().await.expect("the tab that is open");
+        let opened = self.client.new_window(true).await.expect("open a tab");
+        self.switch_to(&opened.handle).await;
+        before
+    }
+
+    pub async fn switch_to(&self, tab: &WindowHandle) {
+        let switched = self.client.switch_to_window(tab.clone()).await;
+        switched.expect("switch to another tab");
+    }
+
+    /// Closes the tab and goes on in `next`.
+    pub async fn close_tab(&self, next: &WindowHandle) {
+        self.client.close_window().await.expect("close the tab");
+        self.switch_to(next).await;
+    }
+
     pub async fn visit(&self, url: &str) {
         self.client.goto(url).await.expect("open the page");
         self.until(
@@ -235,7 +259,22 @@ impl Window {
         self.connected().await;
     }
 
+    /// Logs in on the form that is shown.
+    pub async fn log_in(&self, name: &str) {
+        self.click("#account input[value='login']").await;
+        self.type_into("#username", name).await;
+        self.type_into("#secret", "correct horse").await;
+        self.click("#enter").await;
+        self.connected().await;
+    }
+
     pub async fn go_to_room(&self, room: &str) {
+        self.choose_room(room).await;
+        self.connected().await;
+    }
+
+    /// Goes to a room, reachable or not.
+    pub async fn choose_room(&self, room: &str) {
         self.type_into("#join-name", room).await;
         self.click("#join button[type='submit']").await;
         let shown = format!(
@@ -243,7 +282,6 @@ impl Window {
             json!(room)
         );
         self.until("the room is shown", &shown).await;
-        self.connected().await;
     }
 
     pub async fn say(&self, text: &str) {
@@ -275,6 +313,41 @@ impl Window {
             json!(texts)
         );
         self.until(&format!("the log is {texts:?}"), &script).await;
+    }
+
+    /// Waits until `texts` stand there unsent, in this order, and nothing else does.
+    pub async fn until_unsent(&self, texts: &[&str]) {
+        let script = format!(
+            "const unsent = [...document.querySelectorAll('#pending .text')].map((text) => text.textContent);
+             return JSON.stringify(unsent) === JSON.stringify({})",
+            json!(texts)
+        );
+        self.until(&format!("{texts:?} are unsent"), &script).await;
+    }
+
+    /// Waits until the element with this id is seen and says `text` somewhere.
+    pub async fn until_says(&self, id: &str, text: &str) {
+        let script = format!(
+            "const e = document.getElementById('{id}'); return e.checkVisibility() && e.textContent.includes({})",
+            json!(text)
+        );
+        self.until(&format!("{id} says {text:?}"), &script).await;
+    }
+
+    /// Waits until the page asks who is there.
+    pub async fn until_asked(&self) {
+        let asked = "return document.body.dataset.view === 'welcome'";
+        self.until("the page asks who is there", asked).await;
+    }
+
+    /// Presses the button that says `label` within `css`.
+    pub async fn press(&self, css: &str, label: &str) {
+        let script = format!(
+            "const b = [...document.querySelectorAll({})].find((b) => b.textContent === {}); b?.click(); return Boolean(b)",
+            json!(format!("{css} button")),
+            json!(label)
+        );
+        self.until(&format!("{label} can be pressed"), &script).await;
     }
 
     /// How far the page reaches past the right edge of the window, in CSS pixels.
