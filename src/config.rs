@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use crate::auth::{BadKey, SigningKey};
 use crate::room::WarmLimits;
-use crate::store::Server;
+use crate::store::PostgresServer;
 use crate::telemetry::LogFormat;
 use crate::{limits, memory};
 
@@ -19,13 +19,13 @@ use crate::{limits, memory};
 #[command(version, about, args_conflicts_with_subcommands = true)]
 pub struct Cli {
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub command: Option<Action>,
     #[command(flatten)]
     pub serve: Settings,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum Action {
     /// Serve (the default).
     Serve(Box<Settings>),
     /// Bring the database's schema up to date and exit. Several at once are safe.
@@ -207,7 +207,7 @@ pub enum Backend {
         key: Option<SigningKey>,
     },
     Clustered {
-        database: Server,
+        database: PostgresServer,
         redis: redis::Client,
         redis_url: String,
         key: SigningKey,
@@ -261,8 +261,8 @@ impl Settings {
             (Some(_), None) => Err(ConfigError::NoRedis),
             (None, Some(_)) => Err(ConfigError::NoDatabase),
             (Some(database_url), Some(redis_url)) => {
-                let database =
-                    Server::parse(&database_url, self.database_pooler).ok_or(ConfigError::BadDatabase)?;
+                let database = PostgresServer::parse(&database_url, self.database_pooler)
+                    .ok_or(ConfigError::BadDatabase)?;
                 let redis = redis::Client::open(redis_url.as_str())
                     .map_err(|e| ConfigError::BadRedis(e.to_string()))?;
                 Ok(Backend::Clustered {

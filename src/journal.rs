@@ -15,7 +15,7 @@ use crate::metrics::TraceId;
 use crate::protocol::{ErrorType, Message, Sender};
 use crate::relay::Relay;
 use crate::room::{Entry, Rooms};
-use crate::store::{Appended, Row, Store};
+use crate::store::{Appended, NewRow, Store};
 use crate::telemetry::{Origin, PublishSpan, Stage};
 use crate::tools::Tools;
 
@@ -210,7 +210,7 @@ impl Committer {
         }
     }
 
-    fn publish(&self, row: Row, replies: Vec<Reply>, appended: Appended, stage: &Stage) {
+    fn publish(&self, row: NewRow, replies: Vec<Reply>, appended: Appended, stage: &Stage) {
         let created_at = row.created_at;
         if !appended.repeated {
             let trace = replies
@@ -253,7 +253,7 @@ struct Reply {
 /// Rows to store and who waits for each: more than one where a batch holds the same nonce twice.
 #[derive(Default)]
 struct Batch {
-    rows: Vec<Row>,
+    rows: Vec<NewRow>,
     replies: Vec<Vec<Reply>>,
     /// When each draft was queued.
     since: Vec<Instant>,
@@ -274,7 +274,7 @@ impl Batch {
             }
             self.nonces.insert(key, self.rows.len());
         }
-        self.rows.push(Row {
+        self.rows.push(NewRow {
             room: draft.room,
             room_id: draft.room_id,
             id: Uuid::now_v7(),

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use chat_gateway::app::{App, StartError};
-use chat_gateway::config::{Cli, Command, ConfigError, MigrateArgs, Settings, check_environment};
+use chat_gateway::config::{Action, Cli, ConfigError, MigrateArgs, Settings, check_environment};
 use chat_gateway::store::SchemaError;
 use chat_gateway::telemetry::{self, LogFormat, Telemetry};
 use chat_gateway::{http, store};
@@ -22,10 +22,10 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         None => serve(cli.serve),
-        Some(Command::Serve(settings)) => serve(*settings),
-        Some(Command::Migrate(args)) => migrate(&args),
-        Some(Command::Openapi) => say(&http::spec()),
-        Some(Command::Health(args)) => health(args.ops_listen_addr),
+        Some(Action::Serve(settings)) => serve(*settings),
+        Some(Action::Migrate(args)) => migrate(&args),
+        Some(Action::Openapi) => say(&http::spec()),
+        Some(Action::Health(args)) => health(args.ops_listen_addr),
     };
     done.unwrap_or_else(
         |Failure {
@@ -136,7 +136,7 @@ async fn either((terminate, interrupt): &mut (Signal, Signal)) {
 }
 
 fn migrate(args: &MigrateArgs) -> Result<ExitCode, Failure> {
-    let Some(server) = store::Server::parse(&args.database_url, true) else {
+    let Some(server) = store::PostgresServer::parse(&args.database_url, true) else {
         let why = ConfigError::BadDatabase;
         return Err(Failure::new(
             BAD_CONFIG,

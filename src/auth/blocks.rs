@@ -19,7 +19,7 @@ const IDLE: Duration = Duration::from_secs(10);
 
 /// Pieces that are not in use. As many exist as workers have worked at a time.
 #[derive(Debug)]
-pub struct Pool {
+pub struct FreeBlocks {
     idle: Mutex<Vec<(Instant, Piece)>>,
     share: Share,
 }
@@ -31,7 +31,7 @@ pub struct Piece {
     _held: Held,
 }
 
-impl Pool {
+impl FreeBlocks {
     pub const fn new(share: Share) -> Self {
         Self {
             idle: Mutex::new(Vec::new()),
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn a_piece_is_wiped_used_again_and_given_back() {
         let memory = Memory::new(512 << 20, &Metrics::default());
-        let pool = Pool::new(memory.passwords.clone());
+        let pool = FreeBlocks::new(memory.passwords.clone());
         let mut piece = pool.take().unwrap();
         piece.work(|blocks| blocks[7].as_mut()[3] = 1);
         assert!(

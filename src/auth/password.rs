@@ -11,7 +11,7 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::blocks::Pool;
+use super::blocks::FreeBlocks;
 use super::turns::Turns;
 use crate::memory::Share;
 use crate::metrics::Metrics;
@@ -50,7 +50,7 @@ struct Shared {
     state: Mutex<State>,
     workers: usize,
     queue: usize,
-    pool: Pool,
+    pool: FreeBlocks,
     metrics: Metrics,
     /// Checked against where there is no account, so that the answer takes as long as with one.
     dummy: String,
@@ -77,7 +77,7 @@ impl std::fmt::Debug for Job {
 impl Hasher {
     /// At most `workers` hashes at a time, 19 MiB each, as far as `memory` has room for them, and `queue` that wait.
     pub fn new(workers: usize, queue: usize, memory: Share, metrics: Metrics) -> Result<Self, HashError> {
-        let pool = Pool::new(memory);
+        let pool = FreeBlocks::new(memory);
         let workers = workers.min(pool.room()).max(1);
         let mut piece = pool.take().map_err(|_| HashError::Overloaded)?;
         let dummy = piece.work(|blocks| hash_in(blocks, uuid::Uuid::new_v4().as_bytes()))?;

@@ -8,14 +8,14 @@ use std::net::IpAddr;
 #[derive(Debug)]
 pub struct Turns<T> {
     /// The next one first.
-    lines: VecDeque<Line<T>>,
+    lines: VecDeque<Waiters<T>>,
     waiting: usize,
     most: usize,
 }
 
 /// Who waits at one address.
 #[derive(Debug)]
-struct Line<T> {
+struct Waiters<T> {
     address: IpAddr,
     /// The next one first; each with what waits for it, oldest first.
     accounts: VecDeque<(String, VecDeque<T>)>,
@@ -44,7 +44,7 @@ impl<T> Turns<T> {
         let line = match self.lines.iter().position(|line| line.address == address) {
             Some(at) => self.lines.get_mut(at),
             None => {
-                self.lines.push_back(Line {
+                self.lines.push_back(Waiters {
                     address,
                     accounts: VecDeque::new(),
                     waiting: 0,
@@ -92,7 +92,7 @@ impl<T> Turns<T> {
     }
 }
 
-impl<T> Line<T> {
+impl<T> Waiters<T> {
     fn push(&mut self, account: &str, item: T) {
         self.waiting += 1;
         match self.accounts.iter_mut().find(|(name, _)| name == account) {

@@ -64,7 +64,7 @@ impl Gateway {
     ) -> Result<Upgrade, ApiError> {
         let accept = handshake::accept(request.version(), request.headers())?;
         self.check_origin(request)?;
-        let offered = Offered::of(request.headers())?;
+        let offered = Subprotocols::of(request.headers())?;
         let token = match offered.token {
             Some(token) => Some(token),
             None => bearer(request)?,
@@ -161,12 +161,12 @@ impl From<NoHandshake> for ApiError {
 }
 
 /// The subprotocols that a client offers: which of them is the token, and what is answered.
-struct Offered<'a> {
+struct Subprotocols<'a> {
     token: Option<&'a str>,
     answer: Option<HeaderValue>,
 }
 
-impl<'a> Offered<'a> {
+impl<'a> Subprotocols<'a> {
     fn of(headers: &'a HeaderMap) -> Result<Self, ApiError> {
         let all = headers
             .get_all(header::SEC_WEBSOCKET_PROTOCOL)
@@ -234,7 +234,7 @@ mod tests {
         let offered = |value: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(value));
-            let offered = Offered::of(&headers).unwrap();
+            let offered = Subprotocols::of(&headers).unwrap();
             (
                 offered.token.map(str::to_owned),
                 offered.answer.map(|answer| answer.to_str().unwrap().to_owned()),

@@ -7,7 +7,7 @@ use std::task::{self, Poll};
 
 use bytes::Bytes;
 
-use super::wire::{Delivery, Reached};
+use super::wire::{Progress, Reached};
 use super::{End, Session};
 use crate::ids::{RoomName, Seq};
 use crate::memory::Held;
@@ -21,14 +21,14 @@ const PAGE: usize = 32 * 1024;
 
 /// What follows `from`, up to `to`.
 #[derive(Debug)]
-pub(super) struct Page {
+pub(super) struct FedPage {
     from: Seq,
     to: Seq,
     frames: Vec<Bytes>,
     memory: Held,
 }
 
-type Reading = Pin<Box<dyn Future<Output = Result<Page, End>> + Send>>;
+type Reading = Pin<Box<dyn Future<Output = Result<FedPage, End>> + Send>>;
 
 /// How a session is fed from the store: one page at a time, the next when the socket has taken the one before. It goes
 /// on beside the session's other business, however long its turn takes to come.
@@ -48,7 +48,7 @@ impl std::fmt::Debug for Feed {
 }
 
 impl Feed {
-    pub(super) fn poll(&mut self, cx: &mut task::Context<'_>) -> Poll<Result<Page, End>> {
+    pub(super) fn poll(&mut self, cx: &mut task::Context<'_>) -> Poll<Result<FedPage, End>> {
         let Some(reading) = &mut self.reading else {
             return Poll::Pending;
         };
@@ -61,7 +61,7 @@ impl Feed {
 impl Session {
     /// Writes what is due until the session is up to date, the socket takes no more, or a page has to be read.
     pub(super) fn deliver(&mut self) -> Result<(), End> {
-        let Delivery {
+        let Progress {
             reached,
             frames,
             bytes,
@@ -83,8 +83,8 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn fed(&mut self, page: Page) {
-        let Page {
+    pub(super) fn fed(&mut self, page: FedPage) {
+        let FedPage {
             from,
             to,
             frames,
@@ -96,7 +96,12 @@ impl Session {
 }
 
 /// Waits for what its address may have, for memory, and for its turn at the store; then reads what follows `from`.
-async fn read_page(replica: Arc<Replica>, room: RoomName, from: Seq, address: IpAddr) -> Result<Page, End> {
+async fn read_page(
+    replica: Arc<Replica>,
+    room: RoomName,
+    from: Seq,
+    address: IpAddr,
+) -> Result<FedPage, End> {
     let most = PAGE + replica.rules.message_max_bytes;
     let ration = replica.limits.catch_up.reserve(address, most);
     if !ration.wait().is_zero() {
@@ -123,7 +128,7 @@ async fn read_page(replica: Arc<Replica>, room: RoomName, from: Seq, address: Ip
     let bytes = frames.iter().map(Bytes::len).sum();
     memory.shrink_to(bytes);
     ration.used(bytes);
-    Ok(Page {
+    Ok(FedPage {
         from,
         to,
         frames,

@@ -6,7 +6,7 @@ use std::io;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::throttle::Verdict;
+use super::throttle::Ruling;
 use super::{End, MAX_IN_FLIGHT, Postponed, Session};
 use crate::ids::Nonce;
 use crate::journal::Outcome;
@@ -145,15 +145,15 @@ impl Session {
         self.writable()?;
         self.malformed = 0;
         match self.throttle.message(now, self.replica.rules.slow) {
-            Verdict::Take => self.submit(message),
-            Verdict::Hold { until, begins } => {
+            Ruling::Take => self.submit(message),
+            Ruling::Hold { until, begins } => {
                 if begins {
                     self.replica.metrics().limit_hit(Limit::Messages);
                 }
                 self.held = Some(Box::new(Postponed { message, until }));
             }
-            Verdict::Refuse(wait) => self.refuse_too_fast(&message, wait.as_millis() as u64 + 1),
-            Verdict::End => {
+            Ruling::Refuse(wait) => self.refuse_too_fast(&message, wait.as_millis() as u64 + 1),
+            Ruling::End => {
                 self.refuse_too_fast(&message, RETRY_AFTER);
                 return Err(End::Close(Close::RateExceeded));
             }

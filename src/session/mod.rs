@@ -30,7 +30,7 @@ use crate::publish::InFlight;
 use crate::replica::Replica;
 use crate::room::Seat;
 use crate::ws::frame::{self, Decoder};
-use deliver::{Feed, Page};
+use deliver::{FedPage, Feed};
 use throttle::Throttle;
 use wire::Wire;
 
@@ -112,7 +112,7 @@ enum Woken {
     /// What became of the oldest draft.
     Outcome(Outcome),
     /// What was read from the store.
-    Page(Result<Page, End>),
+    Page(Result<FedPage, End>),
     Clock,
 }
 

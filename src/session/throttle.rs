@@ -32,7 +32,7 @@ pub struct Throttle {
 
 /// What to do with a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Ruling {
     Take,
     /// Keep it until then, and read nothing more. `begins`: this session had been within its rate until now.
     Hold {
@@ -57,21 +57,21 @@ impl Throttle {
     }
 
     /// Judges one message. `patience`: how long a session may go on being too fast.
-    pub fn message(&mut self, now: Instant, patience: Duration) -> Verdict {
+    pub fn message(&mut self, now: Instant, patience: Duration) -> Ruling {
         let Some(Err(wait)) = self.messages.as_mut().map(|bucket| bucket.take(1.0, now)) else {
             self.refused = 0;
-            return Verdict::Take;
+            return Ruling::Take;
         };
         let begins = self.pressing_since.is_none();
         let since = *self.pressing_since.get_or_insert(now);
         if now - since < patience {
             let until = now + wait;
-            return Verdict::Hold { until, begins };
+            return Ruling::Hold { until, begins };
         }
         self.refused += 1;
         match self.refused < MAX_REFUSED {
-            true => Verdict::Refuse(wait),
-            false => Verdict::End,
+            true => Ruling::Refuse(wait),
+            false => Ruling::End,
         }
     }
 
@@ -124,8 +124,8 @@ mod tests {
         let (mut now, mut taken) = (begun, 0);
         while now - begun < PATIENCE {
             match throttle.message(now, PATIENCE) {
-                Verdict::Take => taken += 1,
-                Verdict::Hold { until, begins } => {
+                Ruling::Take => taken += 1,
+                Ruling::Hold { until, begins } => {
                     assert_eq!(begins, taken == 40);
                     now = until;
                 }
@@ -133,23 +133,23 @@ mod tests {
             }
         }
         assert_eq!(taken, 40 + 20 * 30 - 1, "the burst, and the rate");
-        assert_eq!(throttle.message(now, PATIENCE), Verdict::Take);
+        assert_eq!(throttle.message(now, PATIENCE), Ruling::Take);
         for _ in 1..MAX_REFUSED {
-            assert!(matches!(throttle.message(now, PATIENCE), Verdict::Refuse(_)));
+            assert!(matches!(throttle.message(now, PATIENCE), Ruling::Refuse(_)));
         }
-        assert_eq!(throttle.message(now, PATIENCE), Verdict::End);
+        assert_eq!(throttle.message(now, PATIENCE), Ruling::End);
     }
 
     #[test]
     fn who_pauses_has_the_whole_patience_again() {
         let (mut throttle, mut now) = throttle();
         for _ in 0..10 {
-            while throttle.message(now, PATIENCE) == Verdict::Take {}
+            while throttle.message(now, PATIENCE) == Ruling::Take {}
             now += PATIENCE / 2;
             throttle.paused();
         }
-        while throttle.message(now, PATIENCE) == Verdict::Take {}
-        assert!(matches!(throttle.message(now, PATIENCE), Verdict::Hold { .. }));
+        while throttle.message(now, PATIENCE) == Ruling::Take {}
+        assert!(matches!(throttle.message(now, PATIENCE), Ruling::Hold { .. }));
     }
 
     #[test]
@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(throttle.rests_until(), None);
         assert_eq!(
             throttle.message(until, PATIENCE),
-            Verdict::Take,
+            Ruling::Take,
             "messages are counted apart"
         );
     }

@@ -37,7 +37,7 @@ struct State {
 
 /// A delivery: how far it came, and what the kernel took.
 #[derive(Debug)]
-pub struct Delivery {
+pub struct Progress {
     pub reached: Reached,
     pub frames: usize,
     pub bytes: usize,
@@ -86,7 +86,7 @@ impl Wire {
     }
 
     /// Writes what is due until the cursor is at the head or the socket takes no more.
-    pub fn deliver(&self, room: &Room) -> io::Result<Delivery> {
+    pub fn deliver(&self, room: &Room) -> io::Result<Progress> {
         let mut state = self.state.lock();
         let State {
             cursor,
@@ -117,7 +117,7 @@ impl Wire {
                 Read::Cold => break Reached::Cold(*cursor),
             }
         };
-        Ok(Delivery {
+        Ok(Progress {
             reached,
             frames,
             bytes,

@@ -10,12 +10,12 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::line::Line;
-use super::{Backend, Cause, Store, StoreError, entities::messages};
+use super::{Cause, Engine, Store, StoreError, entities::messages};
 use crate::ids::{Nonce, Point, RoomId, RoomName, Seq, User};
 
 /// A message to be stored.
 #[derive(Debug, Clone)]
-pub struct Row {
+pub struct NewRow {
     pub room: RoomName,
     pub room_id: RoomId,
     pub id: Uuid,
@@ -82,12 +82,12 @@ const NONCE_RACES: usize = 5;
 impl Store {
     /// Stores a batch, all or nothing. The answer has the batch's order. No two rows of a batch may have the
     /// same room, sender and nonce.
-    pub async fn append(&self, batch: &[Row]) -> Result<Vec<Appended>, StoreError> {
+    pub async fn append(&self, batch: &[NewRow]) -> Result<Vec<Appended>, StoreError> {
         let mut tries = 0;
         loop {
             let result = match &self.backend {
-                Backend::Postgres { .. } => self.run(async |line| append_postgres(line, batch).await).await,
-                Backend::Sqlite(db) => self.run(async |_| append_sqlite(db, batch).await).await,
+                Engine::Postgres { .. } => self.run(async |line| append_postgres(line, batch).await).await,
+                Engine::Sqlite(db) => self.run(async |_| append_sqlite(db, batch).await).await,
             };
             tries += 1;
             match &result {
@@ -103,8 +103,8 @@ impl Store {
     }
 }
 
-async fn append_postgres(line: &Line, batch: &[Row]) -> Result<Vec<Appended>, StoreError> {
-    let column = |kind, value: &dyn Fn(&Row) -> Value| {
+async fn append_postgres(line: &Line, batch: &[NewRow]) -> Result<Vec<Appended>, StoreError> {
+    let column = |kind, value: &dyn Fn(&NewRow) -> Value| {
         Value::Array(kind, Some(Box::new(batch.iter().map(value).collect())))
     };
     let statement = Statement::from_sql_and_values(
@@ -144,7 +144,7 @@ async fn append_postgres(line: &Line, batch: &[Row]) -> Result<Vec<Appended>, St
 }
 
 /// SQLite has one writer, this process: the same steps, one after the other, in a transaction.
-async fn append_sqlite(db: &DatabaseConnection, batch: &[Row]) -> Result<Vec<Appended>, StoreError> {
+async fn append_sqlite(db: &DatabaseConnection, batch: &[NewRow]) -> Result<Vec<Appended>, StoreError> {
     let tx = db.begin_with_options(write()).await?;
     let mut known: HashMap<usize, Appended> = HashMap::new();
     for (n, row) in batch.iter().enumerate() {
@@ -225,7 +225,7 @@ fn write() -> TransactionOptions {
 }
 
 /// The head of a draft's room inside the transaction; makes the room if this is its first message.
-async fn head_in(tx: &impl ConnectionTrait, row: &Row) -> Result<i64, StoreError> {
+async fn head_in(tx: &impl ConnectionTrait, row: &NewRow) -> Result<i64, StoreError> {
     let sql = "INSERT INTO rooms (id, name, last_seq, created_at) VALUES ($1, $2, 0, $3)
                ON CONFLICT (id) DO UPDATE SET last_seq = last_seq RETURNING last_seq";
     let values = [

@@ -11,7 +11,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use super::migrate::{SchemaError, missing};
 use super::pool::{ACQUIRE, Connections, Pool};
-use super::{Backend, Outages, Store, StoreError};
+use super::{Engine, Outages, Store, StoreError};
 use crate::telemetry;
 
 /// How long one statement may go on in Postgres when we have given it up: it may hold a room's row.
@@ -21,20 +21,20 @@ const LOCKED: Duration = Duration::from_secs(3);
 
 /// Where Postgres is, and how to talk to it. It does not print: there is a password in it.
 #[derive(Clone)]
-pub struct Server {
+pub struct PostgresServer {
     options: PgConnectOptions,
     pooled: bool,
 }
 
-impl std::fmt::Debug for Server {
+impl std::fmt::Debug for PostgresServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Server")
+        f.debug_struct("PostgresServer")
             .field("pooled", &self.pooled)
             .finish_non_exhaustive()
     }
 }
 
-impl Server {
+impl PostgresServer {
     /// `None`: it is no URL of a Postgres; where the parser stumbled is not said, since it may be in the password.
     pub fn parse(url: &str, pooled: bool) -> Option<Self> {
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
@@ -92,7 +92,7 @@ impl Server {
             Err(e) => return Err(e),
         }
         Ok(Store {
-            backend: Backend::Postgres {
+            backend: Engine::Postgres {
                 pool,
                 pooled: server.pooled,
             },
@@ -110,7 +110,7 @@ impl Server {
 impl Store {
     /// Opens Postgres, and refuses a schema that lacks a migration of this binary. One that has more is a later
     /// release's, which keeps the columns that this one needs.
-    pub async fn open(server: &Server, connections: u32) -> Result<Self, SchemaError> {
+    pub async fn open(server: &PostgresServer, connections: u32) -> Result<Self, SchemaError> {
         let store = server.store(connections).await?;
         let missing = store.run(async |line| Ok(missing(line).await?)).await?;
         match missing.is_empty() {
@@ -143,7 +143,7 @@ impl Store {
         let db = Database::connect(options).await?;
         Migrator::up(&db, None).await?;
         let store = Self {
-            backend: Backend::Sqlite(db),
+            backend: Engine::Sqlite(db),
             outages: Outages::default(),
             database: Arc::new(telemetry::Database {
                 system: "sqlite",
@@ -170,8 +170,8 @@ impl Store {
 
     pub fn connections(&self) -> Connections {
         match &self.backend {
-            Backend::Postgres { pool, .. } => pool.connections(),
-            Backend::Sqlite(db) => {
+            Engine::Postgres { pool, .. } => pool.connections(),
+            Engine::Sqlite(db) => {
                 let pool = db.get_sqlite_connection_pool();
                 let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
                 Connections {
@@ -188,12 +188,12 @@ impl Store {
     pub async fn wait_for_connection(&self) -> Duration {
         let begun = std::time::Instant::now();
         match &self.backend {
-            Backend::Postgres { pool, .. } => {
+            Engine::Postgres { pool, .. } => {
                 if let Ok(lease) = pool.acquire().await {
                     pool.back(lease);
                 }
             }
-            Backend::Sqlite(db) => drop(db.get_sqlite_connection_pool().acquire().await),
+            Engine::Sqlite(db) => drop(db.get_sqlite_connection_pool().acquire().await),
         }
         let waited = begun.elapsed();
         if self.outages.is_read_only() {
@@ -218,8 +218,8 @@ impl Store {
     /// Lets the idle connections go; those in use go with their work, which has its limit.
     pub async fn close(&self) {
         match &self.backend {
-            Backend::Postgres { pool, .. } => pool.close().await,
-            Backend::Sqlite(db) => {
+            Engine::Postgres { pool, .. } => pool.close().await,
+            Engine::Sqlite(db) => {
                 if !matches!(tokio::time::timeout(LOCKED, db.close_by_ref()).await, Ok(Ok(()))) {
                     tracing::warn!("the database was not closed cleanly");
                 }

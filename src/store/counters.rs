@@ -4,7 +4,7 @@
 use sea_orm::{ConnectionTrait, DatabaseBackend, Statement};
 
 use super::migrate::{SchemaError, missing};
-use super::{Cause, Row, Server, Store, StoreError};
+use super::{Cause, NewRow, PostgresServer, Store, StoreError};
 
 const IDS: &str = "SELECT last_value FROM pg_sequences WHERE (quote_ident(schemaname) || '.' || quote_ident(sequencename))::regclass
     = pg_get_serial_sequence('accounts', 'id')::regclass";
@@ -37,8 +37,8 @@ impl Store {
     }
 
     /// Whether a next try can succeed.
-    pub(super) async fn heal_heads(&self, batch: &[Row]) -> bool {
-        let mut rooms: Vec<&Row> = batch.iter().collect();
+    pub(super) async fn heal_heads(&self, batch: &[NewRow]) -> bool {
+        let mut rooms: Vec<&NewRow> = batch.iter().collect();
         rooms.sort_by_key(|row| row.room_id.0);
         rooms.dedup_by_key(|row| row.room_id);
         let healed = self.run(async |line| {
@@ -78,7 +78,7 @@ fn healed_or_told(counter: &str, healed: Result<(), StoreError>) -> bool {
 }
 
 /// What `migrate` would do, and which counters are behind their tables; changes nothing. Empty: all is well.
-pub async fn check(server: &Server) -> Result<Vec<String>, SchemaError> {
+pub async fn check(server: &PostgresServer) -> Result<Vec<String>, SchemaError> {
     let db = server.unlimited().await?;
     let mut found: Vec<String> = missing(&db)
         .await?

@@ -12,7 +12,7 @@ use sqlx::AssertSqlSafe;
 use tokio::sync::Mutex;
 
 use super::pool::{Lease, Pool};
-use super::{Backend, Cause, Store, StoreError};
+use super::{Cause, Engine, Store, StoreError};
 
 /// How long the work may take once it has a connection. A server that froze answers nothing, no time limit of its own
 /// either; and behind a pooler there is none.
@@ -84,8 +84,8 @@ impl Store {
     ) -> Result<T, StoreError> {
         // What waits for a database is not a part of every session's future, which is as large as its largest part.
         let done = match &self.backend {
-            Backend::Sqlite(db) => Box::pin(limited(work(&Line::Sqlite(db.clone())))).await,
-            Backend::Postgres { pool, pooled } => Box::pin(run_on(pool, *pooled, together, work)).await,
+            Engine::Sqlite(db) => Box::pin(limited(work(&Line::Sqlite(db.clone())))).await,
+            Engine::Postgres { pool, pooled } => Box::pin(run_on(pool, *pooled, together, work)).await,
         };
         self.outages.note(done.as_ref().err());
         done

@@ -9,7 +9,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{Backend, Store, StoreError, entities::messages, entities::rooms};
+use super::{Engine, Store, StoreError, entities::messages, entities::rooms};
 use crate::ids::{Point, RoomId, Seq};
 
 /// A room's head, 0 without a message, and which message stands at the place that was asked for.
@@ -47,7 +47,7 @@ impl Store {
     /// The heads of these rooms, in their order, in one query. Without a span: it is asked all the time, for nobody in
     /// particular.
     pub async fn heads(&self, rooms: &[(RoomId, Option<Point>)]) -> Result<Vec<Head>, StoreError> {
-        if matches!(self.backend, Backend::Sqlite(_)) {
+        if matches!(self.backend, Engine::Sqlite(_)) {
             return self.heads_alone(rooms).await;
         }
         let column = |kind, values: Vec<Value>| Value::Array(kind, Some(Box::new(values)));

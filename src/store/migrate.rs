@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use migrations::{Migrator, MigratorTrait};
 use sea_orm::{ConnectionTrait, DatabaseBackend, DatabaseConnection, DbErr, Statement, TransactionTrait};
 
-use super::{Server, StoreError};
+use super::{PostgresServer, StoreError};
 
 /// Any number, the same in every replica: who holds this Postgres advisory lock migrates.
 const LOCK: i64 = 0x6368_6174_6777;
@@ -45,7 +45,7 @@ pub enum MigrateError {
 /// Runs the migrations; of several that are called at once, one does and the others wait. All of them are one
 /// transaction, and so is the lock: it ends with it, even where a pooler gives each transaction another connection,
 /// or the process is killed.
-pub async fn migrate(server: &Server) -> Result<(), MigrateError> {
+pub async fn migrate(server: &PostgresServer) -> Result<(), MigrateError> {
     let db = server.unlimited().await?;
     let result = migrate_in_turn(&db).await;
     db.close().await?;

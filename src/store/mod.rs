@@ -20,8 +20,8 @@ use std::sync::Arc;
 use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
 
 pub use accounts::Account;
-pub use append::{Appended, Row};
-pub use connect::Server;
+pub use append::{Appended, NewRow};
+pub use connect::PostgresServer;
 pub use counters::check;
 pub use look_back::{Head, Stored};
 pub use migrate::{MigrateError, SchemaError, migrate, migrated};
@@ -120,7 +120,7 @@ impl From<sqlx::Error> for StoreError {
 }
 
 #[derive(Debug, Clone)]
-enum Backend {
+enum Engine {
     Postgres {
         pool: pool::Pool,
         /// Another pool is before the server, and lends its connections for a transaction.
@@ -140,7 +140,7 @@ fn sqlstate(e: &DbErr) -> Option<String> {
 /// The database. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store {
-    backend: Backend,
+    backend: Engine,
     outages: Outages,
     database: Arc<Database>,
 }

@@ -37,12 +37,12 @@ struct Counts {
 #[derive(Debug, Default)]
 struct Failures {
     count: AtomicU64,
-    line: Mutex<Line>,
+    line: Mutex<LossLine>,
 }
 
 /// When the log was told, and what has happened since it was told that all is well.
 #[derive(Debug, Default)]
-struct Line {
+struct LossLine {
     told: Option<Instant>,
     failing: u64,
     is_known: bool,
