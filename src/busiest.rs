@@ -157,9 +157,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn user(id: UserId) -> User {
+    fn user(id: i64) -> User {
         User {
-            id,
+            id: UserId(id),
             username: id.to_string().into(),
         }
     }
@@ -171,7 +171,7 @@ mod tests {
             .map(|n| RoomName::parse(&format!("room {n}")).unwrap())
             .collect();
         for (n, room) in rooms.iter().enumerate() {
-            let somebody = user(n as UserId % 3);
+            let somebody = user(n as i64 % 3);
             busiest.count(std::iter::repeat_n((room, &somebody), n + 1));
         }
         let report = busiest.report();
@@ -180,7 +180,7 @@ mod tests {
             (report.rooms[0].room.as_str(), report.rooms[0].messages),
             ("room 20", 20)
         );
-        assert_eq!((report.users[0].id, report.users[0].messages), (1, 77));
+        assert_eq!((report.users[0].id, report.users[0].messages), (UserId(1), 77));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Names and numbers, parsed at the edge: a value that exists is valid.
 
+mod seq;
 mod username;
 
 use std::fmt;
@@ -11,23 +12,18 @@ use sha2::{Digest, Sha256};
 use unicode_normalization::UnicodeNormalization;
 use uuid::Uuid;
 
+pub use seq::{Point, Seq};
 pub use username::Username;
 
-/// A message's place in its room: 1, 2, 3 … with no holes (I2). 0 is the place before the first.
-pub type Seq = u64;
-
-/// The largest `Seq` that a client may name: what the database's `bigint` holds.
-pub const MAX_SEQ: Seq = i64::MAX as Seq;
-
-/// Which message stands at a place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Point {
-    pub seq: Seq,
-    pub id: Uuid,
-}
-
 /// An account's number, positive.
-pub type UserId = i64;
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct UserId(pub i64);
+
+impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// Why a name was refused. The text is for the developer who sent it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

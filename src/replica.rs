@@ -6,7 +6,6 @@ use tokio::sync::Semaphore;
 
 use crate::busiest::Busiest;
 use crate::drain::Drain;
-use crate::ids::Seq;
 use crate::limits::Limits;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
@@ -36,7 +35,8 @@ pub struct Replica {
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
     pub message_max_bytes: usize,
-    pub resume_limit: Seq,
+    /// Messages.
+    pub resume_limit: u64,
     pub ping: Duration,
     pub idle: Duration,
     /// How long a session may stay behind its room, or ahead of its rate.

@@ -168,7 +168,7 @@ impl Tokens {
                 tracing::debug!(error = %e, "token refused");
                 BadToken
             })?;
-        let id = data.claims.sub.parse().map_err(|_| BadToken)?;
+        let id = data.claims.sub.parse().map(UserId).map_err(|_| BadToken)?;
         // Dead at its second (RFC 7519 §4.1.4), and nobody's if it lives longer than any of ours.
         let (now, expires) = (since_epoch().as_secs(), data.claims.exp);
         if expires <= now || expires - now > LONGEST_LIFE {
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn a_token_names_its_user_until_it_expires() {
         let user = User {
-            id: 7,
+            id: UserId(7),
             username: "ann".into(),
         };
         let holder = tokens(1, 60).check(&tokens(1, 60).issue(&user).unwrap()).unwrap();

@@ -40,7 +40,7 @@ pub struct User {
 impl From<&ids::User> for User {
     fn from(user: &ids::User) -> Self {
         Self {
-            id: user.id,
+            id: user.id.0,
             username: user.username.to_string(),
         }
     }

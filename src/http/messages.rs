@@ -14,7 +14,7 @@ use super::caller::Caller;
 use super::error::{ApiError, Envelope};
 use super::payload::Strict;
 use super::upgrade::Upgrade;
-use crate::ids::{MAX_SEQ, Nonce, RoomName, Seq};
+use crate::ids::{Nonce, RoomName, Seq};
 use crate::limits::REPEAT;
 use crate::protocol::{self, ErrorType, TraceContext, check_text};
 use crate::session::Position;
@@ -24,7 +24,7 @@ const DEFAULT_PAGE: u64 = 50;
 /// The most bytes that the texts of a page have as JSON; one message is a page, however long it is.
 const PAGE_BYTES: usize = 1024 * 1024;
 /// The most messages that `last` may ask for (wire contract).
-const MAX_LAST: Seq = 200;
+const MAX_LAST: u64 = 200;
 
 #[derive(Debug, Object)]
 pub struct Sender {
@@ -53,10 +53,10 @@ impl From<protocol::Message> for Message {
         Self {
             r#type: "message".to_owned(),
             room: message.room,
-            seq: message.seq,
+            seq: message.seq.0,
             id: message.id.to_string(),
             sender: Sender {
-                id: message.sender.id,
+                id: message.sender.id.0,
                 username: message.sender.username,
             },
             text: message.text,
@@ -201,7 +201,11 @@ impl Messages {
         let (messages, more) = page.in_order();
         let seq = messages.last().map_or(head, |newest| head.max(newest.seq));
         let messages = messages.into_iter().map(Message::from).collect();
-        Ok(Json(Envelope::of(History { messages, seq, more })))
+        Ok(Json(Envelope::of(History {
+            messages,
+            seq: seq.0,
+            more,
+        })))
     }
 
     /// Publish a message. Answered when it is durable.
@@ -280,17 +284,17 @@ fn room_name(raw: &str) -> Result<RoomName, ApiError> {
     RoomName::parse(raw).map_err(|e| ApiError::new(ErrorType::BadRoom, e.to_string()))
 }
 
-fn seq_in_range(seq: Option<Seq>) -> Result<Option<Seq>, ApiError> {
+fn seq_in_range(seq: Option<u64>) -> Result<Option<Seq>, ApiError> {
     match seq {
-        Some(seq) if seq > MAX_SEQ => Err(ApiError::new(
+        Some(seq) if seq > Seq::MAX.0 => Err(ApiError::new(
             ErrorType::BadBinding,
-            format!("a seq is at most {MAX_SEQ}"),
+            format!("a seq is at most {}", Seq::MAX),
         )),
-        seq => Ok(seq),
+        seq => Ok(seq.map(Seq)),
     }
 }
 
-fn position(after: Option<Seq>, id: Option<String>, last: Option<Seq>) -> Result<Position, ApiError> {
+fn position(after: Option<Seq>, id: Option<String>, last: Option<u64>) -> Result<Position, ApiError> {
     let bad = |message: &str| Err(ApiError::new(ErrorType::BadBinding, message));
     let Ok(id) = id.map(|id| id.parse()).transpose() else {
         return bad("`id` is the UUID of the message at `after`");

@@ -118,10 +118,10 @@ mod tests {
     fn a_message_event_is_what_the_contract_says() {
         let message = Message {
             room: "café".into(),
-            seq: 7,
+            seq: Seq(7),
             id: Uuid::nil(),
             sender: Sender {
-                id: 1,
+                id: UserId(1),
                 username: "ann".into(),
             },
             text: "\"hi\"\u{1F600}".into(),

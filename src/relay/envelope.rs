@@ -13,6 +13,7 @@
 use bytes::{BufMut, Bytes};
 use uuid::Uuid;
 
+use crate::ids::Seq;
 use crate::protocol::TraceContext;
 use crate::room::Entry;
 use crate::telemetry::Origin;
@@ -32,7 +33,7 @@ impl Envelope {
         let mut bytes = Vec::with_capacity(HEADER + entry.frame.len());
         bytes.put_u8(VERSION);
         bytes.put_u8(if origin.trace.is_some() { TRACED } else { 0 });
-        bytes.put_u64(entry.seq);
+        bytes.put_u64(entry.seq.0);
         bytes.put_slice(entry.id.as_bytes());
         bytes.put_i64(origin.committed_at);
         match origin.trace {
@@ -46,7 +47,7 @@ impl Envelope {
     /// Reads what came from Redis; `None` for what no replica of this version sends. Copies nothing.
     pub fn open(bytes: Vec<u8>) -> Option<(Entry, Origin)> {
         let bytes = Bytes::from(bytes);
-        let seq = u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?);
+        let seq = Seq(u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?));
         let id = Uuid::from_slice(bytes.get(10..COMMITTED)?).ok()?;
         let committed_at = i64::from_be_bytes(bytes.get(COMMITTED..TRACE)?.try_into().ok()?);
         let frame = bytes
@@ -58,7 +59,7 @@ impl Envelope {
             _ => TraceContext::decode(bytes.get(TRACE..HEADER)?),
         };
         let origin = Origin { committed_at, trace };
-        (bytes[0] == VERSION && seq > 0).then_some((Entry { seq, id, frame }, origin))
+        (bytes[0] == VERSION && seq > Seq::NONE).then_some((Entry { seq, id, frame }, origin))
     }
 }
 
@@ -76,7 +77,7 @@ mod tests {
         ) {
             let trace = trace.map(|(trace_id, span_id, flags)| TraceContext { trace_id, span_id, flags });
             let origin = Origin { committed_at, trace };
-            let entry = Entry { seq, id: Uuid::from_u128(id), frame: frame::text(text.as_bytes()) };
+            let entry = Entry { seq: Seq(seq), id: Uuid::from_u128(id), frame: frame::text(text.as_bytes()) };
             prop_assert_eq!(Envelope::open(Envelope::of(&entry, origin).0), Some((entry, origin)));
         }
 

@@ -119,7 +119,7 @@ impl Log {
             warm_bytes: 0,
             early: BTreeMap::new(),
             early_bytes: 0,
-            heard_of: 0,
+            heard_of: Seq::NONE,
             doubts: (0, 0),
             suspects: Vec::new(),
             asked: None,
@@ -131,7 +131,7 @@ impl Log {
         if self.head.is_some() {
             return;
         }
-        let before = newest.first().map_or(0, |entry| entry.seq - 1);
+        let before = newest.first().map_or(Seq::NONE, |entry| entry.seq - 1);
         self.head = Some(before);
         for entry in newest {
             self.append(entry);
@@ -141,7 +141,7 @@ impl Log {
 
     /// The last message in order; 0 before the first, or before the log is loaded.
     pub fn head(&self) -> Seq {
-        self.head.unwrap_or(0)
+        self.head.unwrap_or_default()
     }
 
     /// Takes a message from wherever it came.
@@ -228,7 +228,7 @@ impl Log {
     /// The first stretch that is missing, if any is.
     pub fn hole(&self) -> Option<Hole> {
         let after = self.head?;
-        let known = self.early.keys().next().map_or(self.heard_of, |first| first - 1);
+        let known = self.early.keys().next().map_or(self.heard_of, |first| *first - 1);
         (known > after).then_some(Hole { after, upto: known })
     }
 
@@ -238,7 +238,10 @@ impl Log {
             return self.tip;
         }
         let first = self.warm.front()?.seq;
-        let index = usize::try_from(seq.checked_sub(first)?).ok()?;
+        if seq < first {
+            return None;
+        }
+        let index = usize::try_from(seq - first).ok()?;
         self.warm.get(index).map(|entry| entry.id)
     }
 
@@ -247,13 +250,11 @@ impl Log {
         if cursor >= self.head() {
             return Read::UpToDate;
         }
-        let Some(start) = self
-            .warm
-            .front()
-            .and_then(|first| (cursor + 1).checked_sub(first.seq))
-        else {
+        let next = cursor + 1;
+        let Some(first) = self.warm.front().filter(|first| first.seq <= next) else {
             return Read::Cold;
         };
+        let start = next - first.seq;
         let mut at = cursor;
         let mut taken = 0;
         for entry in self.warm.range(start as usize..).take(count) {
@@ -331,7 +332,7 @@ impl Log {
 
     fn take_early(&mut self) {
         while let Some(first) = self.early.first_entry()
-            && *first.key() <= self.head.unwrap_or(0) + 1
+            && *first.key() <= self.head.unwrap_or_default() + 1
         {
             let entry = first.remove();
             self.early_bytes -= entry.frame.len();
@@ -378,20 +379,28 @@ impl Claim {
             return Verdict::Unsure;
         }
         let upto = self.head.max(self.heard_of);
-        let newest = stored.ids.last_key_value().map_or(0, |(seq, _)| *seq);
+        let newest = stored.ids.last_key_value().map_or(Seq::NONE, |(seq, _)| *seq);
         let head = stored.head.max(newest);
-        let mut common = 0;
+        let mut common = Seq::NONE;
         for Point { seq, id } in &self.points {
             match stored.ids.get(seq) {
                 Some(same) if same == id => common = *seq,
                 None if *seq <= head => {}
                 _ if *seq <= self.head => return Verdict::WentBack(Rewind { common, upto }),
-                _ => return Verdict::WentBack(Rewind { common: 0, upto }),
+                _ => {
+                    return Verdict::WentBack(Rewind {
+                        common: Seq::NONE,
+                        upto,
+                    });
+                }
             }
         }
         match upto > head {
             // All that is warm is there, but not what was announced: where the histories part is not seen any more.
-            true => Verdict::WentBack(Rewind { common: 0, upto }),
+            true => Verdict::WentBack(Rewind {
+                common: Seq::NONE,
+                upto,
+            }),
             false => Verdict::Intact,
         }
     }

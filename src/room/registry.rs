@@ -136,11 +136,11 @@ impl Shared {
         let Rewind { common, upto } = rewind;
         match first {
             true => {
-                tracing::error!(room = %room.id, common, upto, "the database's history went back: messages that were acked are gone from it, \
+                tracing::error!(room = %room.id, %common, %upto, "the database's history went back: messages that were acked are gone from it, \
                     as after a restore, or a failover that lost the newest commits; sessions of such rooms are made to resume \
                     (other rooms' lines are at debug)");
             }
-            false => tracing::debug!(room = %room.id, common, upto, "a room's history went back"),
+            false => tracing::debug!(room = %room.id, %common, %upto, "a room's history went back"),
         }
     }
 }
@@ -302,7 +302,7 @@ impl Rooms {
                 all.values().for_each(|room| drop(room.tell(Log::forget_early)));
             })?;
             for ((room, question), head) in live.iter().zip(questions).zip(heads) {
-                most = most.max(head.seq.saturating_sub(room.head()));
+                most = most.max(head.seq - room.head());
                 self.tell(room, |log| log.answer(question, head));
             }
         }

@@ -41,10 +41,10 @@ async fn step(shared: &Arc<Shared>, room: &Arc<Room>) -> bool {
         return false;
     };
     let span = tracing::Span::current();
-    span.record("chat.hole.after", hole.after);
-    span.record("chat.hole.upto", hole.upto);
+    span.record("chat.hole.after", hole.after.0);
+    span.record("chat.hole.upto", hole.upto.0);
     // With the message at our head: what is missing has to follow that one.
-    let (after, before) = (hole.after.saturating_sub(1), hole.upto.saturating_add(1));
+    let (after, before) = (hole.after - 1, hole.upto + 1);
     match shared
         .store
         .messages(&room.name, Some(after), Some(before), PAGE)
@@ -52,7 +52,7 @@ async fn step(shared: &Arc<Shared>, room: &Arc<Room>) -> bool {
     {
         Ok(page) => {
             let missing = page.iter().filter(|message| message.seq > hole.after).count();
-            tracing::debug!(room = %room.id, after = hole.after, upto = hole.upto, read = missing, "hole repaired");
+            tracing::debug!(room = %room.id, after = %hole.after, upto = %hole.upto, read = missing, "hole repaired");
             shared.tools.metrics.repaired(missing);
             span.record("chat.repaired", missing);
             if !fill(shared, room, &page, missing) {

@@ -68,10 +68,13 @@ mod tests {
         let (rewinds, room) = (Rewinds::default(), |n: usize| {
             RoomName::parse(&format!("room {n}")).unwrap().id()
         });
-        let rewind = |common, upto| Rewind { common, upto };
+        let rewind = |common, upto| Rewind {
+            common: Seq(common),
+            upto: Seq(upto),
+        };
         assert!(rewinds.remember(room(0), rewind(5, 10)));
         assert!(!rewinds.remember(room(0), rewind(7, 12)));
-        let of = |n, seqs: [Seq; 4]| seqs.map(|seq| rewinds.is_ambiguous(room(n), seq));
+        let of = |n, seqs: [u64; 4]| seqs.map(|seq| rewinds.is_ambiguous(room(n), Seq(seq)));
         assert_eq!(of(0, [5, 6, 12, 13]), [false, true, true, false]);
         for n in 1..=ROOMS {
             rewinds.remember(room(n), rewind(1, 2));

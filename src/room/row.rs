@@ -133,9 +133,9 @@ mod tests {
         }
     }
 
-    fn entry(seq: Seq) -> Entry {
+    fn entry(seq: u64) -> Entry {
         Entry {
-            seq,
+            seq: Seq(seq),
             id: Uuid::nil(),
             frame: Bytes::from(seq.to_string()),
         }
@@ -172,7 +172,10 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         }
-        while followers.iter().any(|follower| follower.state.lock().0 < 300) {
+        while followers
+            .iter()
+            .any(|follower| follower.state.lock().0 < Seq(300))
+        {
             tokio::task::yield_now().await;
         }
         let all: Vec<Bytes> = (1..=300).map(|seq| entry(seq).frame).collect();

@@ -155,7 +155,7 @@ mod tests {
     fn entry(seq: Seq) -> Entry {
         Entry {
             seq,
-            id: Uuid::from_u128(seq.into()),
+            id: Uuid::from_u128(seq.0.into()),
             frame: Bytes::from(vec![b'x'; FRAME]),
         }
     }
@@ -171,7 +171,7 @@ mod tests {
         let (rooms, share) = rooms(300);
         for seq in 1..=64 {
             for room in &rooms {
-                let _ = room.offer(entry(seq));
+                let _ = room.offer(entry(Seq(seq)));
                 assert!(share.held() <= share.limit() + 2 * FRAME, "{}", share.held());
             }
         }
@@ -184,9 +184,9 @@ mod tests {
         );
         for room in &rooms {
             // Whatever is warm, a cursor finds its way, and who the last message is, is known.
-            assert_eq!(room.head(), 64);
-            assert_eq!(room.id_at(64), Some(entry(64).id));
-            assert!(room.read(63, 9, FRAME, &mut vec![]) != Read::UpToDate);
+            assert_eq!(room.head(), Seq(64));
+            assert_eq!(room.id_at(Seq(64)), Some(entry(Seq(64)).id));
+            assert!(room.read(Seq(63), 9, FRAME, &mut vec![]) != Read::UpToDate);
         }
         drop(rooms);
         assert_eq!(share.held(), 0);
@@ -196,10 +196,10 @@ mod tests {
     fn who_was_not_used_for_longest_gives_back_first() {
         let (rooms, _) = rooms(100);
         for room in &rooms {
-            (1..=40).for_each(|seq| drop(room.offer(entry(seq))));
+            (1..=40).for_each(|seq| drop(room.offer(entry(Seq(seq)))));
             // Somebody goes on reading in the first one.
-            let read = rooms[0].read(1, 1, FRAME, &mut vec![]);
-            assert_eq!(read, Read::Advanced(2));
+            let read = rooms[0].read(Seq(1), 1, FRAME, &mut vec![]);
+            assert_eq!(read, Read::Advanced(Seq(2)));
         }
         assert!(rooms[1..30].iter().all(|room| warm(room) == 0));
         assert!(rooms[70..].iter().all(|room| warm(room) > 40 * FRAME));

@@ -121,7 +121,7 @@ async fn read_page(
         End::Close(Close::NoRoom)
     })?;
     let Some(to) = page.last().map(|last| last.seq) else {
-        tracing::error!(room = %room.id(), cursor = from, "the store lacks messages below the head");
+        tracing::error!(room = %room.id(), cursor = %from, "the store lacks messages below the head");
         return Err(End::Close(Close::TooFarBehind));
     };
     let frames: Vec<Bytes> = page.iter().map(|message| Entry::of(message).frame).collect();

@@ -13,7 +13,7 @@ pub enum Position {
     /// With the next message.
     Head,
     /// So many messages back.
-    Last(Seq),
+    Last(u64),
     /// With the message after `seq`; `id`, if given, is that of the message at `seq`.
     After { seq: Seq, id: Option<Uuid> },
 }
@@ -41,7 +41,7 @@ impl Replica {
         let head = seat.head();
         let (seq, recovered) = match position {
             Position::Head => (head, true),
-            Position::Last(count) => (head.saturating_sub(count), true),
+            Position::Last(count) => (head - count, true),
             Position::After { seq, id } => self.resume(&seat, head, seq, id).await?,
         };
         if !recovered {
@@ -49,7 +49,7 @@ impl Replica {
         }
         let span = tracing::Span::current();
         span.record("chat.resume.recovered", recovered);
-        span.record("chat.resume.behind", seat.head().saturating_sub(seq));
+        span.record("chat.resume.behind", seat.head() - seq);
         Ok(Joined { seat, seq, recovered })
     }
 

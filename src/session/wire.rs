@@ -104,7 +104,7 @@ impl Wire {
                 behind_since.get_or_insert_with(Instant::now);
                 if from_log {
                     // What the log has need not be held here too: a frame a session, not a write's worth.
-                    *cursor -= outbox.take_back() as Seq;
+                    *cursor -= outbox.take_back() as u64;
                 }
                 break Reached::Blocked;
             }
@@ -175,7 +175,7 @@ impl Follower for Wire {
         state.cursor = to;
         if let Some((frame, more)) = write_frames(&self.stream, frames) {
             state.outbox.push(frame);
-            state.cursor -= more as Seq;
+            state.cursor -= more as u64;
             state.behind_since.get_or_insert_with(Instant::now);
             self.called.notify_one();
         }
@@ -201,7 +201,7 @@ mod tests {
     const FRAME: usize = 256 * 1024;
 
     fn frames(from: Seq, to: Seq) -> Vec<Bytes> {
-        (from + 1..=to)
+        (from.0 + 1..=to.0)
             .map(|seq| Bytes::from(vec![seq as u8; FRAME]))
             .collect()
     }
@@ -214,10 +214,10 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let mut client = TcpStream::connect(address).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
-        let wire = Wire::new(stream, 0, Bytes::from_static(b"!"));
+        let wire = Wire::new(stream, Seq(0), Bytes::from_static(b"!"));
         wire.flush().unwrap();
         assert_eq!(client.read_u8().await.unwrap(), b'!');
-        let mut to = 0;
+        let mut to = Seq::NONE;
         while !wire.is_blocked() {
             assert!(wire.advance(to, to + 60, &frames(to, to + 60)));
             to += 60;
@@ -231,7 +231,7 @@ mod tests {
         assert!(wire.is_slow());
         let read = async {
             let mut seen = vec![0; FRAME];
-            for seq in 1..=to {
+            for seq in 1..=to.0 {
                 client.read_exact(&mut seen).await.unwrap();
                 assert!(seen.iter().all(|byte| *byte == seq as u8), "frame {seq}");
             }

@@ -40,7 +40,7 @@ impl Store {
         }
         let row = stored?;
         Ok(User {
-            id: row.id,
+            id: UserId(row.id),
             username: row.username.into(),
         })
     }
@@ -73,7 +73,7 @@ impl Store {
             .min_by_key(|row| row.username_key != username.key());
         Ok(row.map(|row| Account {
             user: User {
-                id: row.id,
+                id: UserId(row.id),
                 username: row.username.into(),
             },
             password_hash: row.password_hash,
@@ -83,7 +83,7 @@ impl Store {
     /// The account's name as typed at sign-up; `None`: it does not exist any more (its token may outlive it).
     pub async fn account_name(&self, id: UserId) -> Result<Option<String>, StoreError> {
         let work = self.run(async |line| {
-            let found = accounts::Entity::find_by_id(id)
+            let found = accounts::Entity::find_by_id(id.0)
                 .select_only()
                 .column(accounts::Column::Username)
                 .into_tuple();

@@ -114,7 +114,7 @@ async fn append_postgres(line: &Line, batch: &[NewRow]) -> Result<Vec<Appended>,
             column(ArrayType::Uuid, &|row| row.room_id.0.into()),
             column(ArrayType::String, &|row| row.room.as_str().into()),
             column(ArrayType::Uuid, &|row| row.id.into()),
-            column(ArrayType::BigInt, &|row| row.sender.id.into()),
+            column(ArrayType::BigInt, &|row| row.sender.id.0.into()),
             column(ArrayType::String, &|row| row.sender.username.as_ref().into()),
             column(ArrayType::String, &|row| {
                 row.nonce.as_ref().map_or("", Nonce::as_str).into()
@@ -128,7 +128,7 @@ async fn append_postgres(line: &Line, batch: &[NewRow]) -> Result<Vec<Appended>,
         let n: i64 = row.try_get_by_index(0)?;
         let seq: i64 = row.try_get_by_index(1)?;
         let appended = Appended {
-            seq: seq as Seq,
+            seq: Seq::from_db(seq),
             id: row.try_get_by_index(2)?,
             repeated: row.try_get_by_index(3)?,
         };
@@ -151,7 +151,7 @@ async fn append_sqlite(db: &DatabaseConnection, batch: &[NewRow]) -> Result<Vec<
         let Some(nonce) = &row.nonce else { continue };
         let first = messages::Entity::find()
             .filter(messages::Column::RoomId.eq(row.room_id.0))
-            .filter(messages::Column::SenderId.eq(row.sender.id))
+            .filter(messages::Column::SenderId.eq(row.sender.id.0))
             .filter(messages::Column::Nonce.eq(nonce.as_str()))
             .one(&tx)
             .await?;
@@ -160,7 +160,7 @@ async fn append_sqlite(db: &DatabaseConnection, batch: &[NewRow]) -> Result<Vec<
                 n,
                 Appended {
                     id: first.id,
-                    seq: first.seq as Seq,
+                    seq: Seq::from_db(first.seq),
                     repeated: true,
                 },
             );
@@ -181,14 +181,14 @@ async fn append_sqlite(db: &DatabaseConnection, batch: &[NewRow]) -> Result<Vec<
         heads.insert(row.room_id, seq);
         placed.push(Appended {
             id: row.id,
-            seq: seq as Seq,
+            seq: Seq::from_db(seq),
             repeated: false,
         });
         rows.push(messages::ActiveModel {
             room_id: Set(row.room_id.0),
             seq: Set(seq),
             id: Set(row.id),
-            sender_id: Set(row.sender.id),
+            sender_id: Set(row.sender.id.0),
             sender_name: Set(row.sender.username.to_string()),
             nonce: Set(row.nonce.as_ref().map(|nonce| nonce.as_str().to_owned())),
             body: Set(row.text.clone()),

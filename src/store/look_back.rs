@@ -54,7 +54,7 @@ impl Store {
         let ids = rooms.iter().map(|(room, _)| room.0.into());
         let places = rooms
             .iter()
-            .map(|(_, point)| point.map_or(0, |point| point.seq as i64).into());
+            .map(|(_, point)| point.map_or(0, |point| point.seq.to_db()).into());
         let statement = Statement::from_sql_and_values(
             DatabaseBackend::Postgres,
             HEADS,
@@ -66,7 +66,7 @@ impl Store {
         let head = |row: &QueryResult| {
             let seq: i64 = row.try_get_by_index(0)?;
             Ok(Head {
-                seq: seq as Seq,
+                seq: Seq::from_db(seq),
                 found: row.try_get_by_index(1)?,
             })
         };
@@ -88,7 +88,7 @@ impl Store {
             .await?;
         let rows: HashMap<Uuid, i64> = rows.into_iter().collect();
         let head = |(room, _): &(RoomId, Option<Point>)| Head {
-            seq: rows.get(&room.0).copied().unwrap_or(0) as Seq,
+            seq: Seq::from_db(rows.get(&room.0).copied().unwrap_or(0)),
             found: None,
         };
         Ok(rooms.iter().map(head).collect())
@@ -115,13 +115,13 @@ impl Store {
                 .select_only()
                 .columns([messages::Column::Seq, messages::Column::Id])
                 .filter(messages::Column::RoomId.eq(room.0))
-                .filter(messages::Column::Seq.is_in(points.iter().map(|point| point.seq as i64)))
+                .filter(messages::Column::Seq.is_in(points.iter().map(|point| point.seq.to_db())))
                 .into_tuple()
                 .all(line)
                 .await?;
             Ok(Stored {
-                head: head.unwrap_or(0) as Seq,
-                ids: ids.into_iter().map(|(seq, id)| (seq as Seq, id)).collect(),
+                head: Seq::from_db(head.unwrap_or(0)),
+                ids: ids.into_iter().map(|(seq, id)| (Seq::from_db(seq), id)).collect(),
                 follows,
             })
         })

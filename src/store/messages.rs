@@ -5,17 +5,17 @@ use sea_orm::{
 };
 
 use super::{Store, StoreError, entities::messages};
-use crate::ids::{RoomName, Seq};
+use crate::ids::{RoomName, Seq, UserId};
 use crate::protocol::{Message, Sender};
 
 impl messages::Model {
     fn into_message(self, room: &RoomName) -> Message {
         Message {
             room: room.as_str().to_owned(),
-            seq: self.seq as Seq,
+            seq: Seq::from_db(self.seq),
             id: self.id,
             sender: Sender {
-                id: self.sender_id,
+                id: UserId(self.sender_id),
                 username: self.sender_name,
             },
             text: self.body,
@@ -43,7 +43,7 @@ impl Store {
         let values: [Value; 5] = [
             FRAME.into(),
             room.id().0.into(),
-            (after as i64).into(),
+            (after.to_db()).into(),
             PAGE_MESSAGES.into(),
             (bytes.max(FRAME as usize) as i64).into(),
         ];
@@ -68,10 +68,10 @@ impl Store {
             .filter(messages::Column::RoomId.eq(room.id().0))
             .limit(limit);
         if let Some(after) = after {
-            query = query.filter(messages::Column::Seq.gt(after as i64));
+            query = query.filter(messages::Column::Seq.gt(after.to_db()));
         }
         if let Some(before) = before {
-            query = query.filter(messages::Column::Seq.lt(before as i64));
+            query = query.filter(messages::Column::Seq.lt(before.to_db()));
         }
         let query = match after {
             Some(_) => query.order_by_asc(messages::Column::Seq),
@@ -93,7 +93,7 @@ impl Store {
     /// The message at that place.
     pub async fn message_at(&self, room: &RoomName, seq: Seq) -> Result<Option<Message>, StoreError> {
         let work = self.run(async |line| {
-            let found = messages::Entity::find_by_id((room.id().0, seq as i64));
+            let found = messages::Entity::find_by_id((room.id().0, seq.to_db()));
             Ok(found.one(line).await?)
         });
         let row = self.traced("SELECT", "messages", work).await?;

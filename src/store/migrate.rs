@@ -60,7 +60,7 @@ pub async fn migrate(server: &PostgresServer) -> Result<(), MigrateError> {
 /// Waits until another has brought the schema up to date, and tells `why` it waits, once for each reason. The database
 /// need not be there yet.
 pub async fn migrated(
-    server: &Server,
+    server: &PostgresServer,
     limit: Duration,
     mut why: impl FnMut(&str),
 ) -> Result<(), SchemaError> {
@@ -83,7 +83,7 @@ pub async fn migrated(
     }
 }
 
-async fn look(server: &Server) -> Result<Vec<String>, DbErr> {
+async fn look(server: &PostgresServer) -> Result<Vec<String>, DbErr> {
     let db = server.unlimited().await?;
     let missing = missing(&db).await;
     db.close().await?;

@@ -264,6 +264,6 @@ fn messaging(
 fn identity(Point { id, seq }: Point) -> [KeyValue; 2] {
     [
         KeyValue::new("messaging.message.id", id.to_string()),
-        KeyValue::new("chat.message.seq", seq as i64),
+        KeyValue::new("chat.message.seq", seq.to_db()),
     ]
 }

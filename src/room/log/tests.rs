@@ -1,15 +1,15 @@
 use super::*;
 use proptest::prelude::*;
 
-fn entry(seq: Seq) -> Entry {
+fn entry(seq: u64) -> Entry {
     Entry {
-        seq,
+        seq: Seq(seq),
         id: Uuid::from_u128(seq.into()),
         frame: Bytes::from(vec![b'x'; 1 + (seq % 7) as usize]),
     }
 }
 
-fn entries(range: impl Iterator<Item = Seq>) -> Vec<Entry> {
+fn entries(range: impl Iterator<Item = u64>) -> Vec<Entry> {
     range.map(entry).collect()
 }
 
@@ -39,10 +39,14 @@ fn what_arrives_before_the_head_is_known_waits_for_it() {
     assert_eq!(log.offer(entry(6)), Offered::Early);
     assert_eq!(log.hole(), None);
     log.load(entries(3..=5));
-    assert_eq!(log.head(), 6);
+    assert_eq!(log.head(), Seq(6));
     assert_eq!(
-        follow(&log, 2),
-        (entries(3..=6).into_iter().map(|e| e.frame).collect(), 6, false)
+        follow(&log, Seq(2)),
+        (
+            entries(3..=6).into_iter().map(|e| e.frame).collect(),
+            Seq(6),
+            false
+        )
     );
 }
 
@@ -51,15 +55,39 @@ fn a_hole_names_what_is_missing() {
     let mut log = Log::new(LIMITS);
     log.load(vec![]);
     log.offer(entry(4));
-    assert_eq!(log.hole(), Some(Hole { after: 0, upto: 3 }));
+    assert_eq!(
+        log.hole(),
+        Some(Hole {
+            after: Seq(0),
+            upto: Seq(3)
+        })
+    );
     log.offer(entry(1));
     log.offer(entry(3));
-    assert_eq!(log.hole(), Some(Hole { after: 1, upto: 2 }));
+    assert_eq!(
+        log.hole(),
+        Some(Hole {
+            after: Seq(1),
+            upto: Seq(2)
+        })
+    );
     assert_eq!(log.offer(entry(2)), Offered::News);
-    assert_eq!((log.hole(), log.head()), (None, 4));
+    assert_eq!((log.hole(), log.head()), (None, Seq(4)));
     let question = log.question();
-    log.answer(question, Head { seq: 9, found: None });
-    assert_eq!(log.hole(), Some(Hole { after: 4, upto: 9 }));
+    log.answer(
+        question,
+        Head {
+            seq: Seq(9),
+            found: None,
+        },
+    );
+    assert_eq!(
+        log.hole(),
+        Some(Hole {
+            after: Seq(4),
+            upto: Seq(9)
+        })
+    );
 }
 
 #[test]
@@ -69,16 +97,16 @@ fn an_old_cursor_is_cold_and_a_future_one_is_up_to_date() {
         bytes: 1000,
     });
     log.load(entries(1..=5));
-    assert_eq!(log.read(2, 9, 99, &mut vec![]), Read::Cold);
-    assert_eq!(log.read(3, 9, 99, &mut vec![]), Read::Advanced(5));
-    assert_eq!(log.read(8, 9, 99, &mut vec![]), Read::UpToDate);
+    assert_eq!(log.read(Seq(2), 9, 99, &mut vec![]), Read::Cold);
+    assert_eq!(log.read(Seq(3), 9, 99, &mut vec![]), Read::Advanced(Seq(5)));
+    assert_eq!(log.read(Seq(8), 9, 99, &mut vec![]), Read::UpToDate);
     assert_eq!(
-        (log.id_at(3), log.id_at(4), log.id_at(6)),
+        (log.id_at(Seq(3)), log.id_at(Seq(4)), log.id_at(Seq(6))),
         (None, Some(Uuid::from_u128(4)), None)
     );
 }
 
-fn other(seq: Seq) -> Entry {
+fn other(seq: u64) -> Entry {
     Entry {
         id: Uuid::from_u128(u128::from(seq) << 64),
         ..entry(seq)
@@ -125,7 +153,7 @@ fn a_lower_head_is_in_doubt_unless_it_was_asked_for_earlier() {
     log.answer(
         early,
         Head {
-            seq: 5,
+            seq: Seq(5),
             found: Some(entry(5).id),
         },
     );
@@ -134,28 +162,31 @@ fn a_lower_head_is_in_doubt_unless_it_was_asked_for_earlier() {
     log.answer(
         late,
         Head {
-            seq: 5,
+            seq: Seq(5),
             found: Some(entry(5).id),
         },
     );
     assert!(log.is_doubted());
     let stored = |head, follows| Stored {
         head,
-        ids: (1..=head).map(|seq| (seq, entry(seq).id)).collect(),
+        ids: (1..=head.0).map(|seq| (Seq(seq), entry(seq).id)).collect(),
         follows,
     };
     let judge = |head, follows| log.claim().judge(&stored(head, follows));
-    assert_eq!(judge(5, true), Verdict::Unsure);
-    assert_eq!(judge(6, false), Verdict::Intact);
-    let rewind = Rewind { common: 5, upto: 6 };
-    assert_eq!(judge(5, false), Verdict::WentBack(rewind));
+    assert_eq!(judge(Seq(5), true), Verdict::Unsure);
+    assert_eq!(judge(Seq(6), false), Verdict::Intact);
+    let rewind = Rewind {
+        common: Seq(5),
+        upto: Seq(6),
+    };
+    assert_eq!(judge(Seq(5), false), Verdict::WentBack(rewind));
     // Old messages may be removed one day: that is no rewind.
-    let mut removed = stored(7, false);
+    let mut removed = stored(Seq(7), false);
     removed.ids.clear();
     assert_eq!(log.claim().judge(&removed), Verdict::Intact);
     // All of them are there, and the counter beside them is behind.
-    let mut behind = stored(6, false);
-    behind.head = 2;
+    let mut behind = stored(Seq(6), false);
+    behind.head = Seq(2);
     assert_eq!(log.claim().judge(&behind), Verdict::Intact);
 }
 
@@ -219,13 +250,13 @@ impl World {
 
     fn stored(&self, seq: Seq) -> Entry {
         Entry {
-            id: self.store[seq as usize - 1],
-            ..entry(seq)
+            id: self.store[seq.0 as usize - 1],
+            ..entry(seq.0)
         }
     }
 
     fn head(&self) -> Seq {
-        self.store.len() as Seq
+        Seq(self.store.len() as u64)
     }
 
     fn commit(&mut self) -> Entry {
@@ -236,8 +267,10 @@ impl World {
     }
 
     fn look_up(&self, question: Question) -> Head {
-        let place = question.point.map_or(0, |point| point.seq);
-        let found = (1..=self.head()).contains(&place).then(|| self.stored(place).id);
+        let place = question.point.map_or(Seq::NONE, |point| point.seq);
+        let found = (Seq(1)..=self.head())
+            .contains(&place)
+            .then(|| self.stored(place).id);
         Head {
             seq: self.head(),
             found,
@@ -292,8 +325,8 @@ impl World {
         let Some(Hole { after, upto }) = self.log.hole() else {
             return;
         };
-        let page: Vec<Entry> = (after.max(1)..=upto.min(self.head()))
-            .map(|seq| self.stored(seq))
+        let page: Vec<Entry> = (after.0.max(1)..=upto.min(self.head()).0)
+            .map(|seq| self.stored(Seq(seq)))
             .collect();
         let missing = page.iter().any(|entry| entry.seq > after);
         let fits = page
@@ -322,13 +355,17 @@ impl World {
                 assert!(self.rewinds.0 > 0, "a false alarm: {rewind:?} of {claim:?}");
                 assert!(self.seen.keys().all(|seq| *seq <= rewind.upto));
                 // Of two rewinds the earlier may be hidden, if what it took is no longer warm.
-                let sure = if self.rewinds.1 > 1 { 0 } else { rewind.common };
+                let sure = if self.rewinds.1 > 1 {
+                    Seq::NONE
+                } else {
+                    rewind.common
+                };
                 for (seq, id) in self.seen.range(..=sure) {
                     assert_eq!(*id, self.stored(*seq).id, "{seq} is not common");
                 }
                 self.log = Log::new(Self::LIMITS);
                 self.log
-                    .load((1..=self.head()).map(|seq| self.stored(seq)).collect());
+                    .load((1..=self.head().0).map(|seq| self.stored(Seq(seq))).collect());
                 self.seen.clear();
                 self.rewinds.1 = 0;
                 self.question = None;
@@ -345,17 +382,17 @@ proptest! {
     fn agrees_with_a_set(loaded in 0u64..10, arrivals in prop::collection::vec(1u64..25, 0..80), from in 0u64..25) {
         let mut log = Log::new(WarmLimits { messages: 1000, bytes: 100_000 });
         log.load(entries(1..=loaded));
-        let mut model: std::collections::BTreeSet<Seq> = (1..=loaded).collect();
+        let mut model: std::collections::BTreeSet<u64> = (1..=loaded).collect();
         for seq in arrivals {
             log.offer(entry(seq));
             model.insert(seq);
             let head = (1..).find(|seq| !model.contains(seq)).unwrap() - 1;
-            prop_assert_eq!(log.head(), head);
+            prop_assert_eq!(log.head(), Seq(head));
             let next = model.iter().copied().find(|seq| *seq > head);
-            prop_assert_eq!(log.hole(), next.map(|next| Hole { after: head, upto: next - 1 }));
-            let (frames, cursor, cold) = follow(&log, from);
+            prop_assert_eq!(log.hole(), next.map(|next| Hole { after: Seq(head), upto: Seq(next - 1) }));
+            let (frames, cursor, cold) = follow(&log, Seq(from));
             prop_assert!(!cold);
-            prop_assert_eq!(cursor, head.max(from));
+            prop_assert_eq!(cursor, Seq(head.max(from)));
             prop_assert_eq!(frames, entries(from + 1..=head).into_iter().map(|e| e.frame).collect::<Vec<_>>());
         }
     }
@@ -372,11 +409,11 @@ proptest! {
             prop_assert_eq!(log.early_bytes, log.early.values().map(|e| e.frame.len()).sum::<usize>());
         }
         while let Some(hole) = log.hole() {
-            for seq in hole.after + 1..=hole.upto.min(hole.after + 5) {
+            for seq in hole.after.0 + 1..=hole.upto.min(hole.after + 5).0 {
                 log.offer(entry(seq));
             }
         }
-        prop_assert_eq!(log.head(), arrivals.iter().copied().max().unwrap());
+        prop_assert_eq!(log.head(), Seq(arrivals.iter().copied().max().unwrap()));
         prop_assert!(log.early.is_empty());
     }
 
