@@ -154,10 +154,16 @@ fn migrate(args: &MigrateArgs) -> Result<ExitCode, Failure> {
         return say("the schema is up to date");
     }
     if !args.check {
-        runtime
+        let later = runtime
             .block_on(store::migrate(&server))
             .map_err(|e| Failure::new(1, e))?;
-        return say("the schema is up to date");
+        return say(&match later.is_empty() {
+            true => "the schema is up to date".to_owned(),
+            false => format!(
+                "the schema is up to date, and a later release has added {}",
+                later.join(", ")
+            ),
+        });
     }
     let found = runtime
         .block_on(store::check(&server))

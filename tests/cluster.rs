@@ -26,6 +26,7 @@ mod cluster {
     mod redis_away;
     mod resume;
     mod slow;
+    mod upgrade;
     mod warmth;
 }
 

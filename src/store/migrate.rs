@@ -44,8 +44,8 @@ pub enum MigrateError {
 
 /// Runs the migrations; of several that are called at once, one does and the others wait. All of them are one
 /// transaction, and so is the lock: it ends with it, even where a pooler gives each transaction another connection,
-/// or the process is killed.
-pub async fn migrate(server: &PostgresServer) -> Result<(), MigrateError> {
+/// or the process is killed. Returns the names of those that a later release has run.
+pub async fn migrate(server: &PostgresServer) -> Result<Vec<String>, MigrateError> {
     let db = server.unlimited().await?;
     let result = migrate_in_turn(&db).await;
     db.close().await?;
@@ -53,8 +53,11 @@ pub async fn migrate(server: &PostgresServer) -> Result<(), MigrateError> {
     // Not in that transaction, which keeps everybody off the table.
     let store = server.store(1).await?;
     store.fill_skeletons().await?;
+    let mut later = store.run(async |line| Ok(applied(line).await?)).await?;
     store.close().await;
-    Ok(())
+    let ours = Migrator::migrations();
+    later.retain(|name| ours.iter().all(|migration| migration.name() != name));
+    Ok(later)
 }
 
 /// Waits until another has brought the schema up to date, and tells `why` it waits, once for each reason. The database
