@@ -25,6 +25,7 @@ mod cluster {
     mod ready;
     mod redis_away;
     mod resume;
+    mod rights;
     mod slow;
     mod upgrade;
     mod warmth;

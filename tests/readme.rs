@@ -2,6 +2,8 @@
 #![cfg(test)]
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 /// Each setting with its default, empty where there is none.
@@ -73,5 +75,71 @@ fn every_file_that_the_readme_links_is_there() {
     }
     for command in ["tests/run", "deploy/three-replicas", "deploy/compose.yaml"] {
         assert!(readme.contains(command), "README.md does not tell of {command}");
+    }
+}
+
+/// What `tests/version` says of the project's files, of which one reads otherwise.
+fn version(changed: Option<(&str, &str, &str)>, args: &[&str]) -> (bool, String) {
+    let (from, to) = (
+        Path::new(env!("CARGO_MANIFEST_DIR")),
+        tempfile::tempdir().expect("a folder"),
+    );
+    for file in [
+        "Cargo.toml",
+        "CHANGELOG.md",
+        "helm/chat-gateway/Chart.yaml",
+        "tests/version",
+    ] {
+        let mut text = fs::read_to_string(from.join(file)).expect("a file");
+        if let Some((_, old, new)) = changed.filter(|(name, ..)| *name == file) {
+            assert!(text.contains(old), "{file} has no {old}");
+            text = text.replacen(old, new, 1);
+        }
+        fs::create_dir_all(to.path().join(file).parent().expect("a folder")).expect("made");
+        fs::write(to.path().join(file), text).expect("written");
+    }
+    let output = Command::new("bash")
+        .arg(to.path().join("tests/version"))
+        .args(args)
+        .output()
+        .expect("bash");
+    let said = [output.stdout, output.stderr].concat();
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&said).trim().to_owned(),
+    )
+}
+
+#[test]
+fn program_chart_and_changelog_are_of_one_version() {
+    let ours = env!("CARGO_PKG_VERSION");
+    assert_eq!(version(None, &[]), (true, ours.to_owned()));
+    let top = format!("## [{ours}]");
+    for (file, old, new) in [
+        (
+            "Cargo.toml",
+            format!("version = \"{ours}\""),
+            "version = \"0.0.1\"",
+        ),
+        (
+            "helm/chat-gateway/Chart.yaml",
+            format!("appVersion: \"{ours}\""),
+            "appVersion: \"0.0.1\"",
+        ),
+        ("CHANGELOG.md", top.clone(), "## [0.0.1]"),
+        ("CHANGELOG.md", format!("{top} - "), "## some day "),
+    ] {
+        let (agree, said) = version(Some((file, &old, new)), &[]);
+        assert!(!agree, "{file}: {said}");
+    }
+    let heading = include_str!("../CHANGELOG.md")
+        .lines()
+        .find(|line| line.starts_with(&top))
+        .expect("a heading");
+    for (day, is_released) in [("Unreleased", false), ("2026-12-01", true)] {
+        let dated = format!("{top} - {day}");
+        let changed = Some(("CHANGELOG.md", heading, dated.as_str()));
+        assert_eq!(version(changed, &["--released"]).0, is_released, "{day}");
+        assert!(version(changed, &[]).0, "{day}");
     }
 }

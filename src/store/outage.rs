@@ -35,7 +35,7 @@ pub enum Cause {
     Rejected,
     #[error("a counter is behind its table, `chat-gateway migrate --check` says which")]
     Behind,
-    #[error("a statement does not fit the schema")]
+    #[error("a statement does not fit the schema, or our rights in it")]
     Schema,
     #[error("another error of the server")]
     Other,

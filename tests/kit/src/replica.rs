@@ -359,8 +359,9 @@ impl Replica {
         self.lock().as_ref().expect("running").id()
     }
 
+    /// Whether it was started, and has not ended by itself either.
     pub fn is_running(&self) -> bool {
-        self.lock().is_some()
+        self.lock().is_some() && self.try_wait().is_none()
     }
 
     /// Resident memory in KiB.
