@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 mod cluster {
+    mod backup;
     mod batches;
     mod beginning;
     mod chaos;

@@ -10,6 +10,8 @@ use uuid::Uuid;
 
 use crate::ids::{User, UserId};
 
+/// Seconds by which the clocks of replicas may differ.
+const CLOCKS: u64 = 60;
 /// The longest life of a token: what TOKEN_TTL_SECONDS may be, and a day for clocks that differ.
 const LONGEST_LIFE: u64 = 315_360_000 + 86_400;
 
@@ -77,6 +79,8 @@ struct Issued<'a> {
 struct Believed {
     sub: String,
     exp: u64,
+    /// Ours have it; a number of any kind (RFC 7519 §2).
+    iat: Option<f64>,
 }
 
 /// The account that a valid token is of, which may be gone.
@@ -85,19 +89,28 @@ pub struct Holder {
     pub id: UserId,
     /// Seconds since the Unix epoch.
     expires: u64,
+    issued: Option<u64>,
 }
 
 impl Holder {
-    /// With the name that the account has.
-    pub fn named(self, username: &str) -> Identity {
+    /// With the name that the account has, which was made at `created_at`, milliseconds since the Unix epoch. `None`: it is
+    /// younger than the token, which was another's: a database that comes back from a copy gives ids again.
+    pub fn named(self, username: &str, created_at: i64) -> Option<Identity> {
+        let created = u64::try_from(created_at).unwrap_or_default() / 1000;
+        if self
+            .issued
+            .is_some_and(|issued| issued.saturating_add(CLOCKS) < created)
+        {
+            return None;
+        }
         let user = User {
             id: self.id,
             username: username.into(),
         };
-        Identity {
+        Some(Identity {
             user,
             expires: self.expires,
-        }
+        })
     }
 }
 
@@ -174,7 +187,8 @@ impl Tokens {
         if expires <= now || expires - now > LONGEST_LIFE {
             return Err(BadToken);
         }
-        Ok(Holder { id, expires })
+        let issued = data.claims.iat.map(|at| at as u64);
+        Ok(Holder { id, expires, issued })
     }
 }
 
@@ -200,7 +214,7 @@ mod tests {
             username: "ann".into(),
         };
         let holder = tokens(1, 60).check(&tokens(1, 60).issue(&user).unwrap()).unwrap();
-        let identity = holder.named("ann");
+        let identity = holder.named("ann", 0).unwrap();
         assert_eq!(identity.user, user);
         assert!(identity.remaining() > Duration::from_secs(50));
         assert!(

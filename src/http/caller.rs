@@ -35,13 +35,14 @@ impl Gateway {
     /// Whose token it is, by the name that the account has. What is not signed by us does not reach the database (I8).
     pub async fn identify(&self, token: &str) -> Result<Identity, ApiError> {
         let holder = self.tokens.check(token)?;
-        match self.replica.store.account_name(holder.id).await? {
-            Some(username) => Ok(holder.named(&username)),
-            None => Err(ApiError::new(
+        let found = self.replica.store.named_account(holder.id).await?;
+        let named = found.and_then(|(username, created_at)| holder.named(&username, created_at));
+        named.ok_or_else(|| {
+            ApiError::new(
                 ErrorType::InvalidAuthToken,
                 "the token's account does not exist any more",
-            )),
-        }
+            )
+        })
     }
 }
 

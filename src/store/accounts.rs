@@ -80,12 +80,12 @@ impl Store {
         }))
     }
 
-    /// The account's name as typed at sign-up; `None`: it does not exist any more (its token may outlive it).
-    pub async fn account_name(&self, id: UserId) -> Result<Option<String>, StoreError> {
+    /// The account's name as typed at sign-up, and when that was, milliseconds since the Unix epoch; `None`: it does not exist any more (its token may outlive it).
+    pub async fn named_account(&self, id: UserId) -> Result<Option<(String, i64)>, StoreError> {
         let work = self.run(async |line| {
             let found = accounts::Entity::find_by_id(id.0)
                 .select_only()
-                .column(accounts::Column::Username)
+                .columns([accounts::Column::Username, accounts::Column::CreatedAt])
                 .into_tuple();
             Ok(found.one(line).await?)
         });

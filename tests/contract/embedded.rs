@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use testkit::{Backend, Client, Cluster, Options, until};
+use testkit::{Backend, Client, Cluster, Options, block, shell, until};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -100,4 +100,52 @@ async fn a_restart_waits_for_the_one_before_to_leave() {
         replica.ops_status("/readyz").await == Some(200)
     })
     .await;
+}
+
+/// As deploy/backup.md says: a backup while people write, and what they see when it comes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_is_made_while_it_runs_and_put_back() {
+    let cluster = Cluster::start(binary(), Backend::Embedded, 1, &[]).await;
+    let (replica, folder) = (cluster.replica(0), cluster.folder());
+    let ann = replica.account("ann").await;
+    let mut client = Client::connect(replica, "hall", Some(&ann.token), "")
+        .await
+        .unwrap();
+    for n in 0..3 {
+        client.say("kept", &n.to_string()).await;
+    }
+    // So new that it is in the write-ahead log alone.
+    assert!(
+        std::fs::metadata(folder.join("data/chat.sqlite-wal"))
+            .unwrap()
+            .len()
+            > 0
+    );
+    let (mut more, backup) = (json!(null), block("deploy/backup.md", "backup-embedded"));
+    tokio::join!(shell(&backup, folder, binary(), &[]), async {
+        for n in 3..6 {
+            more = client.say("perhaps kept", &n.to_string()).await;
+        }
+    });
+    let lost = client.say("lost", "l").await;
+    assert_eq!((&more["seq"], &lost["seq"]), (&json!(6), &json!(7)));
+
+    replica.terminate().await;
+    replica.wait().await;
+    shell(
+        &block("deploy/backup.md", "restore-embedded"),
+        folder,
+        binary(),
+        &[],
+    )
+    .await;
+    replica.start_again().await;
+    let history = replica.history("hall").await;
+    assert!((3..=6).contains(&history.len()), "{history:?}");
+    let query = format!("after=7&id={}", lost["id"].as_str().unwrap());
+    let mut back = Client::connect(replica, "hall", Some(&ann.token), &query)
+        .await
+        .unwrap();
+    assert_eq!(back.joined["recovered"], false);
+    assert_eq!(back.say("goes on", "g").await["seq"], history.len() + 1);
 }

@@ -28,7 +28,7 @@ pub use balancer::Balancer;
 pub use client::{Client, ConnectError, Ended, Event};
 pub use cluster::{Backend, Cluster, Options};
 pub use companion::Companion;
-pub use paper::block;
+pub use paper::{block, shell};
 pub use pooler::Pooler;
 pub use postgres::{OlderCopy, PostgresServer};
 pub use process::{free_port, until};

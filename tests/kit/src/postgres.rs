@@ -199,6 +199,26 @@ impl PostgresServer {
 
     /// Ends it, and starts it again on the same port from an older copy: what was committed since is gone.
     pub async fn put_back(&self, copy: &OlderCopy) {
+        self.replace(copy).await;
+        self.start_again().await;
+    }
+
+    /// As [`put_back`](Self::put_back), and goes on from the copy as these settings say, until it takes writes.
+    pub async fn recover(&self, copy: &OlderCopy, settings: &str) {
+        self.replace(copy).await;
+        // What is appended there wins.
+        let file = self.data().join("postgresql.auto.conf");
+        let before = fs::read_to_string(&file).expect("its settings");
+        fs::write(&file, before + settings).expect("its settings");
+        fs::write(self.data().join("recovery.signal"), "").expect("its data");
+        self.start_again().await;
+        until("it has recovered", START_LIMIT, || async {
+            self.sql("SELECT pg_is_in_recovery()").await == "f"
+        })
+        .await;
+    }
+
+    async fn replace(&self, copy: &OlderCopy) {
         if self.is_running() {
             self.stop().await;
         }
@@ -206,7 +226,15 @@ impl PostgresServer {
         let mut cp = as_user(&self.user, Path::new("cp"));
         cp.arg("-a").arg(&copy.0).arg(self.data());
         run("cp".into(), cp).await;
-        self.start_again().await;
+    }
+
+    /// A folder that it may write to.
+    pub fn folder_of_its_own(&self, name: &str) -> PathBuf {
+        let folder = self.folder.join(name);
+        let mut mkdir = as_user(&self.user, Path::new("mkdir"));
+        mkdir.arg(&folder);
+        assert!(mkdir.status().expect("mkdir").success());
+        folder
     }
 
     /// A hot standby on a port of its own: it follows, and answers writes with SQLSTATE 25006 until it is promoted.
