@@ -226,7 +226,7 @@ pub enum ConfigError {
     #[error("JWT_SECRET {0}")]
     BadSecret(BadKey),
     #[error(
-        "DATABASE_URL has to be postgres://user:password@host/database; in the password write # / ? @ : % as %23 %2F %3F %40 %3A %25"
+        "DATABASE_URL has to be postgres://user:password@host/database, with one host; in the password write # / ? @ : % as %23 %2F %3F %40 %3A %25"
     )]
     BadDatabase,
     #[error("REDIS_URL is not usable: {0}")]

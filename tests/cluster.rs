@@ -15,6 +15,7 @@ mod cluster {
     mod database_away;
     mod drain;
     mod durable;
+    mod failover;
     mod faulty_redis;
     mod linger;
     mod memory;
@@ -27,6 +28,7 @@ mod cluster {
     mod redis_away;
     mod resume;
     mod rights;
+    mod sizing;
     mod slow;
     mod upgrade;
     mod warmth;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Each setting with its default, empty where there is none.
@@ -59,20 +59,87 @@ fn the_table_of_settings_is_what_help_lists() {
     assert_eq!(readme, help, "left: README.md, right: --help");
 }
 
+/// The pages for people who run it, as paths.
+fn pages() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut pages = [
+        "README.md",
+        "API.md",
+        "CHANGELOG.md",
+        "helm/chat-gateway/README.md",
+    ]
+    .map(|page| root.join(page))
+    .to_vec();
+    let deploy = fs::read_dir(root.join("deploy")).expect("deploy/");
+    let files = deploy.flatten().map(|entry| entry.path());
+    pages.extend(files.filter(|file| file.extension().is_some_and(|end| end == "md")));
+    pages
+}
+
+/// A heading as a link names it: GitHub's rule.
+fn anchor(heading: &str) -> String {
+    let text = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = text.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
 #[test]
-fn every_file_that_the_readme_links_is_there() {
-    let readme = include_str!("../README.md");
-    for link in readme
-        .split("](")
-        .skip(1)
-        .filter_map(|rest| rest.split(')').next())
-    {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(link);
-        assert!(
-            link.starts_with("http") || path.exists(),
-            "README.md links {link}, which is not there"
-        );
+fn whatever_a_page_links_is_there() {
+    for page in pages() {
+        let text = fs::read_to_string(&page).expect("a page");
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.contains(' ') && !link.starts_with("http")) {
+            let (file, part) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => page.clone(),
+                file => page.with_file_name(file),
+            };
+            let shown = page.display();
+            assert!(target.exists(), "{shown} links {link}, which is not there");
+            if !part.is_empty() {
+                let linked = fs::read_to_string(&target).expect("a page");
+                let found = linked
+                    .lines()
+                    .any(|line| line.starts_with('#') && anchor(line) == part);
+                assert!(found, "{shown} links {link}: no such heading");
+            }
+        }
     }
+}
+
+/// What a page tells people to type is what a test runs: where blocks have names, each has, and a test asks for it by that.
+#[test]
+fn each_block_of_the_pages_is_run_by_a_test() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let tests: String = ["cluster", "contract"]
+        .iter()
+        .flat_map(|folder| fs::read_dir(root.join("tests").join(folder)).expect("tests"))
+        .flatten()
+        .filter_map(|file| fs::read_to_string(file.path()).ok())
+        .collect();
+    // The examples of API.md have a runner of their own.
+    for page in pages().iter().filter(|page| !page.ends_with("API.md")) {
+        let text = fs::read_to_string(page).expect("a page");
+        let heads = text
+            .split("```")
+            .skip(1)
+            .step_by(2)
+            .filter_map(|block| block.lines().next());
+        let name = |head: &str| head.split(' ').nth(1).unwrap_or_default().to_owned();
+        if heads.clone().all(|head| name(head).is_empty()) {
+            continue;
+        }
+        for head in heads {
+            let name = name(head);
+            let asked = !name.is_empty() && tests.contains(&format!("\"{name}\""));
+            assert!(asked, "{}: no test runs the block '{head}'", page.display());
+        }
+    }
+}
+
+#[test]
+fn the_readme_tells_of_what_starts_it_all() {
+    let readme = include_str!("../README.md");
     for command in ["tests/run", "deploy/three-replicas", "deploy/compose.yaml"] {
         assert!(readme.contains(command), "README.md does not tell of {command}");
     }

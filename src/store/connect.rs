@@ -48,6 +48,10 @@ impl PostgresServer {
             return None;
         }
         let options: PgConnectOptions = url.parse().ok()?;
+        // libpq's list of hosts would be looked up as one name.
+        if options.get_host().contains(',') {
+            return None;
+        }
         // What a pooler does not know it refuses, and we have no use for floating point.
         let options = options
             .application_name("chat-gateway")

@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use migrations::{Migrator, MigratorTrait};
 use serde_json::json;
-use testkit::{Backend, Client, Cluster, Options};
+use testkit::{Backend, Client, Cluster, Options, Target, block};
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -187,5 +187,29 @@ async fn each_migration_only_adds() {
     ] {
         cluster.sql(sql).await;
         assert_eq!(broken_since(&mut known, &cluster).await, [what], "{sql}");
+    }
+}
+
+/// Rooms that a release before let people make, found by the statement that CHANGELOG.md gives.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_change_log_finds_the_rooms_that_are_none_any_more() {
+    let cluster = Cluster::start(binary(), Backend::Clustered, 1, &[]).await;
+    let names = [
+        "hall", "a/b", "a.b", "..a", "a/...", "/a", "a/", ".", "..", "a/../b", r"a\..\b", r"\a", "a/%2e/b",
+        "a/%2E%2e",
+    ];
+    for name in names {
+        let insert = format!("INSERT INTO rooms VALUES (gen_random_uuid(), '{name}', 1, 0)");
+        cluster.sql(&insert).await;
+    }
+    let found = cluster.sql(&block("CHANGELOG.md", "rooms-that-are-none")).await;
+    for name in names {
+        let answer = cluster
+            .replica(0)
+            .get(&Target::history_path(name, ""), None)
+            .await;
+        let is_found = found.lines().any(|row| row == format!("{name}|1"));
+        // A client folds some of them itself.
+        assert_eq!(is_found, answer.status != 200, "{name}: {found}");
     }
 }
