@@ -74,25 +74,6 @@ async fn who_waits_for_a_migration_goes_on_when_another_has_migrated_and_changes
     assert!(went_on.success());
 }
 
-/// Who goes back to the release before has its `migrate` run, too, by a hook or a Job; that release's replicas take the
-/// later one's schema.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_schema_of_a_later_release_is_left_alone() {
-    let mut cluster = Cluster::start_with(
-        binary(),
-        Options {
-            replicas: 0,
-            ..Options::default()
-        },
-    )
-    .await;
-    let later = "INSERT INTO seaql_migrations VALUES ('m20990101_000001_of_a_later_release', 0)";
-    cluster.sql(later).await;
-    cluster.migrate().await;
-    let replica = cluster.add_replica(&[]).await;
-    cluster.replica(replica).account("ann").await;
-}
-
 /// A dump, say, or a transaction that somebody forgot. Who waits for a table makes everybody wait who comes after.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_migration_does_not_wait_for_a_table_for_ever() {
