@@ -1,5 +1,6 @@
 """Renders the chart with the real helm, and knows what `chat-gateway --help` lists."""
 
+import functools
 import json
 import os
 import pathlib
@@ -17,6 +18,7 @@ CLUSTERED = {
 }
 # The chart's own is a placeholder, and refused.
 IMAGE = {"image": {"repository": "registry.test/chat-gateway"}}
+FAST = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class RenderError(Exception):
@@ -29,10 +31,17 @@ def render(values=None, files=(), kube_version="1.33.0", chart=CHART, image=None
     for file in files:
         command += ["--values", str(CHART / file)]
     command += ["--values", "-"]
-    run = subprocess.run(command, input=json.dumps(merge(IMAGE if image is None else image, values or {})), capture_output=True, text=True, check=False)
+    rendered = helm_template(*command, values=json.dumps(merge(IMAGE if image is None else image, values or {})))
+    return [manifest for manifest in yaml.load_all(rendered, FAST) if manifest]
+
+
+@functools.cache
+def helm_template(*command, values):
+    """What helm prints: the same for the same, so that the classes of tests share the matrix."""
+    run = subprocess.run(command, input=values, capture_output=True, text=True, check=False)
     if run.returncode:
         raise RenderError(run.stderr)
-    return [manifest for manifest in yaml.safe_load_all(run.stdout) if manifest]
+    return run.stdout
 
 
 def merge(*parts):

@@ -21,6 +21,8 @@ def limit(name):
 
 # Until the server ends itself after the drain: the sessions and the workers; the last spans, then the last metrics.
 AFTER_THE_DRAIN = limit("DEADLINE") + 2 * limit("FLUSH")
+# It reads a version's definitions, which are large, for every manifest.
+kubernetes_validate.utils.schema_contents = functools.cache(kubernetes_validate.utils.schema_contents)
 KUBE_VERSIONS = [f"1.{minor}" for minor in range(30, 38)]
 
 
