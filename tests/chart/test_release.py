@@ -18,7 +18,7 @@ from render import ROOT, of_kind, render
 PATIENCE = 60  # seconds
 TOOLS = "bash cat cp dirname env git grep mkdir rm sed".split()
 VERSION = re.search(r'^version = "(.*)"$', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)[1]
-FILES = [".ci/release", ".gitignore", "Cargo.toml", "Dockerfile"]
+FILES = [".ci/release", ".gitignore", "CHANGELOG.md", "Cargo.toml", "Dockerfile", "tests/version"]
 
 
 class Registry:
@@ -66,7 +66,8 @@ class Release(unittest.TestCase):
             (self.source / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / file, self.source / file)
         shutil.copytree(ROOT / "helm", self.source / "helm")
-        (self.source / "CHANGELOG.md").write_text(f"# Changes\n\n## [{VERSION}] - 2026-01-31\n")
+        self.changes = re.sub(r"(?m)^(## .* - )Unreleased$", r"\g<1>2026-01-31", (ROOT / "CHANGELOG.md").read_text())
+        (self.source / "CHANGELOG.md").write_text(self.changes)
         self.git("init", "--quiet")
         self.commit()
         # Only what is here may be used, so that a tool can be missing.
@@ -200,22 +201,21 @@ class Release(unittest.TestCase):
     def test_versions_have_to_agree(self):
         for file, pattern, said in (
             ("Cargo.toml", r"(?m)^version = .*$", "Cargo.toml has 9.8.7"),
-            ("helm/chat-gateway/Chart.yaml", r"(?m)^version: .*$", "Chart.yaml/version has 9.8.7"),
-            ("helm/chat-gateway/Chart.yaml", r"(?m)^appVersion: .*$", "Chart.yaml/appVersion has 9.8.7"),
-            ("CHANGELOG.md", r"(?m)^## .*$", "CHANGELOG.md has no heading"),
+            ("helm/chat-gateway/Chart.yaml", r"(?m)^version: .*$", f"{VERSION} is to be released, but Chart.yaml has the version 9.8.7"),
+            ("helm/chat-gateway/Chart.yaml", r"(?m)^appVersion: .*$", "Chart.yaml the appVersion 9.8.7"),
+            ("CHANGELOG.md", r"(?m)^## .*$", "CHANGELOG.md begins with '## .9.8.7"),
         ):
             path, text = self.source / file, (self.source / file).read_text()
             with self.subTest(said):
                 changed = re.sub(pattern, lambda line: re.sub(r"\d+\.\d+\.\d+", "9.8.7", line[0]), text)
                 self.assertNotEqual(changed, text)
                 path.write_text(changed)
-                self.refuses(self.release(), f"{VERSION} is to be released, but {said}")
+                self.refuses(self.release(), said)
             path.write_text(text)
-        self.refuses(self.release("v9.8.7"), "9.8.7 is to be released, but Cargo.toml has .*, Chart.yaml/version has .*, CHANGELOG")
+        self.refuses(self.release("v9.8.7"), f"9.8.7 is to be released, but this is {VERSION}")
 
     def test_a_version_without_its_day_is_not_pushed(self):
-        changes = (self.source / "CHANGELOG.md").read_text()
-        (self.source / "CHANGELOG.md").write_text(changes.replace("2026-01-31", "Unreleased"))
+        (self.source / "CHANGELOG.md").write_text(re.sub(r"(?m)^(## .* - ).*$", r"\1Unreleased", self.changes, count=1))
         self.commit()
         self.assertEqual(self.release().returncode, 0)
         self.refuses(self.publish(), f"CHANGELOG.md has no day for {VERSION}")
