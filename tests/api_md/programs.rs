@@ -1,5 +1,6 @@
 //! The two programs of API.md, running: the JavaScript in a browser, the Python in a process.
 
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -73,13 +74,14 @@ impl Program {
         this
     }
 
-    /// With a stand-in for the library that it names.
+    /// With the library that it names where `tests/run packages` has put that, else with a stand-in for it.
     fn in_a_process(text: &str, port: u16) -> Self {
         let script = format!("{text}\n{}", include_str!("drive.py"));
+        let python = python_with_websockets();
         let stand_in = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/api_md/stand_in");
-        let mut child = Command::new("python3")
+        let mut child = Command::new(python.as_deref().unwrap_or(Path::new("python3")))
             .args(["-c", &script, &format!("http://127.0.0.1:{port}")])
-            .env("PYTHONPATH", stand_in)
+            .env("PYTHONPATH", if python.is_some() { "" } else { stand_in })
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -146,6 +148,18 @@ impl Program {
             closed.expect("closed in time").expect("the browser closed");
         }
     }
+}
+
+fn python_with_websockets() -> Option<PathBuf> {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent()?;
+    let python = target.join("tools/websockets/bin/python");
+    if python.exists() {
+        return Some(python);
+    }
+    testkit::skipped(
+        "API.md's Python runs with a stand-in: tests/run packages installs the library websockets",
+    );
+    None
 }
 
 async fn chromedriver() -> (Child, u16) {
