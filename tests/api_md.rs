@@ -79,7 +79,9 @@ async fn each_example_is_answered_as_shown() {
 
 async fn openapi(cluster: &Cluster) -> Value {
     let url = format!("{}/api/v1/openapi.json", cluster.replica(0).base_url());
-    reqwest::get(url)
+    testkit::http()
+        .get(url)
+        .send()
         .await
         .expect("an answer")
         .json()

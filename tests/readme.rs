@@ -4,18 +4,16 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::time::Duration;
 
 /// Each setting with its default, empty where there is none.
 type Settings = BTreeMap<String, String>;
 
 /// From clap's `[env: NAME=] [default: value]`.
-fn settings_in_help() -> Settings {
-    let help = Command::new(env!("CARGO_BIN_EXE_chat-gateway"))
-        .arg("--help")
-        .env_clear()
-        .output()
-        .expect("the binary runs");
+async fn settings_in_help() -> Settings {
+    let mut help = testkit::command(env!("CARGO_BIN_EXE_chat-gateway"));
+    help.arg("--help").env_clear();
+    let help = testkit::ended("--help", Duration::from_secs(20), help).await;
     assert!(help.status.success());
     let text = String::from_utf8(help.stdout).expect("help is UTF-8");
     // It is wrapped at the width of a terminal, which may be inside the brackets.
@@ -48,9 +46,9 @@ fn settings_in_readme() -> Settings {
         .collect()
 }
 
-#[test]
-fn the_table_of_settings_is_what_help_lists() {
-    let (help, readme) = (settings_in_help(), settings_in_readme());
+#[tokio::test]
+async fn the_table_of_settings_is_what_help_lists() {
+    let (help, readme) = (settings_in_help().await, settings_in_readme());
     assert!(
         help.len() > 20,
         "found {} settings in --help: has its format changed?",
@@ -146,7 +144,7 @@ fn the_readme_tells_of_what_starts_it_all() {
 }
 
 /// What `tests/version` says of the project's files, of which one reads otherwise.
-fn version(changed: Option<(&str, &str, &str)>, args: &[&str]) -> (bool, String) {
+async fn version(changed: Option<(&str, &str, &str)>, args: &[&str]) -> (bool, String) {
     let (from, to) = (
         Path::new(env!("CARGO_MANIFEST_DIR")),
         tempfile::tempdir().expect("a folder"),
@@ -165,11 +163,9 @@ fn version(changed: Option<(&str, &str, &str)>, args: &[&str]) -> (bool, String)
         fs::create_dir_all(to.path().join(file).parent().expect("a folder")).expect("made");
         fs::write(to.path().join(file), text).expect("written");
     }
-    let output = Command::new("bash")
-        .arg(to.path().join("tests/version"))
-        .args(args)
-        .output()
-        .expect("bash");
+    let mut bash = testkit::command("bash");
+    bash.arg(to.path().join("tests/version")).args(args);
+    let output = testkit::ended("tests/version", Duration::from_secs(20), bash).await;
     let said = [output.stdout, output.stderr].concat();
     (
         output.status.success(),
@@ -177,10 +173,10 @@ fn version(changed: Option<(&str, &str, &str)>, args: &[&str]) -> (bool, String)
     )
 }
 
-#[test]
-fn program_chart_and_changelog_are_of_one_version() {
+#[tokio::test]
+async fn program_chart_and_changelog_are_of_one_version() {
     let ours = env!("CARGO_PKG_VERSION");
-    assert_eq!(version(None, &[]), (true, ours.to_owned()));
+    assert_eq!(version(None, &[]).await, (true, ours.to_owned()));
     let top = format!("## [{ours}]");
     for (file, old, new) in [
         (
@@ -196,7 +192,7 @@ fn program_chart_and_changelog_are_of_one_version() {
         ("CHANGELOG.md", top.clone(), "## [0.0.1]"),
         ("CHANGELOG.md", format!("{top} - "), "## some day "),
     ] {
-        let (agree, said) = version(Some((file, &old, new)), &[]);
+        let (agree, said) = version(Some((file, &old, new)), &[]).await;
         assert!(!agree, "{file}: {said}");
     }
     let heading = include_str!("../CHANGELOG.md")
@@ -206,7 +202,7 @@ fn program_chart_and_changelog_are_of_one_version() {
     for (day, is_released) in [("Unreleased", false), ("2026-12-01", true)] {
         let dated = format!("{top} - {day}");
         let changed = Some(("CHANGELOG.md", heading, dated.as_str()));
-        assert_eq!(version(changed, &["--released"]).0, is_released, "{day}");
-        assert!(version(changed, &[]).0, "{day}");
+        assert_eq!(version(changed, &["--released"]).await.0, is_released, "{day}");
+        assert!(version(changed, &[]).await.0, "{day}");
     }
 }

@@ -9,10 +9,10 @@ mod session;
 use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::process::Output;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::process::Command;
 use tokio::time::timeout;
 
 use script::{Script, has_setting, runs, signal};
@@ -46,7 +46,7 @@ async fn people_chat_through_haproxy_while_a_replica_is_killed_until_ctrl_c() {
     script
         .prints("replica-1 ended with status 137; it is started again")
         .await;
-    reqwest::Client::new()
+    testkit::http()
         .post(script.url("http", "/rooms/lobby/messages"))
         .bearer_auth(&token)
         .json(&json!({"text": "two"}))
@@ -125,7 +125,11 @@ async fn it_is_watched_by_what_is_installed() {
     }
     let api = format!("http://127.0.0.1:{}/api/v1", script.prometheus_port);
     let ask = async |path: &str| -> Value {
-        let answer = reqwest::get(format!("{api}/{path}")).await.expect("it answers");
+        let answer = testkit::http()
+            .get(format!("{api}/{path}"))
+            .send()
+            .await
+            .expect("it answers");
         answer.json().await.expect("JSON")
     };
     testkit::until("three targets are up", PATIENCE, async || {
@@ -172,15 +176,20 @@ async fn what_it_started_ends_with_it_even_when_it_is_killed() {
     timeout(PATIENCE, ended).await.expect("the kernel tells them");
 }
 
+/// What the script says with these arguments, before it starts anything.
+async fn refused(args: &[&str]) -> Output {
+    let mut script = testkit::command(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/three-replicas"));
+    script
+        .args(["--binary", env!("CARGO_BIN_EXE_chat-gateway")])
+        .args(args);
+    testkit::ended("the script refuses", PATIENCE, script).await
+}
+
 #[tokio::test]
 async fn a_port_that_is_taken_is_said_before_anything_is_started() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    let output = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/three-replicas"))
-        .args(["--binary", env!("CARGO_BIN_EXE_chat-gateway"), "--port", &port])
-        .output()
-        .await
-        .unwrap();
+    let output = refused(&["--port", &port]).await;
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains(&format!("port {port} is taken")));
 }
@@ -196,12 +205,7 @@ async fn what_does_not_fit_together_is_said_before_anything_is_started() {
         ),
     ];
     for (args, sentence) in misfits {
-        let output = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/three-replicas"))
-            .args(["--binary", env!("CARGO_BIN_EXE_chat-gateway")])
-            .args(args)
-            .output()
-            .await
-            .unwrap();
+        let output = refused(args).await;
         assert_eq!(output.status.code(), Some(2), "{args:?}");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(said.contains(sentence), "{args:?}: {said}");

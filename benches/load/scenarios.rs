@@ -145,7 +145,7 @@ fn print_latency(tally: &mut Tally) {
 }
 
 pub async fn fanout(options: &Fanout) -> Fallible<()> {
-    LocalSet::new().run_until(fanout_local(options)).await
+    Box::pin(LocalSet::new().run_until(fanout_local(options))).await
 }
 
 async fn fanout_local(options: &Fanout) -> Fallible<()> {

@@ -32,7 +32,7 @@ struct Load {
 }
 
 pub async fn tracing(options: &Tracing) -> Fallible<()> {
-    LocalSet::new().run_until(tracing_local(options)).await
+    Box::pin(LocalSet::new().run_until(tracing_local(options))).await
 }
 
 async fn tracing_local(options: &Tracing) -> Fallible<()> {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use fantoccini::{Client, ClientBuilder};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::time::{sleep, timeout};
 
 /// How long anything that a test waits for may take.
@@ -79,7 +79,7 @@ impl Program {
         let script = format!("{text}\n{}", include_str!("drive.py"));
         let python = python_with_websockets();
         let stand_in = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/api_md/stand_in");
-        let mut child = Command::new(python.as_deref().unwrap_or(Path::new("python3")))
+        let mut child = testkit::command(python.as_deref().unwrap_or(Path::new("python3")))
             .args(["-c", &script, &format!("http://127.0.0.1:{port}")])
             .env("PYTHONPATH", if python.is_some() { "" } else { stand_in })
             .env("PYTHONDONTWRITEBYTECODE", "1")
@@ -167,7 +167,7 @@ async fn chromedriver() -> (Child, u16) {
         .and_then(|socket| socket.local_addr())
         .expect("a port")
         .port();
-    let driver = Command::new("chromedriver")
+    let driver = testkit::command("chromedriver")
         .arg(format!("--port={port}"))
         .stdout(Stdio::null())
         .stderr(Stdio::null())

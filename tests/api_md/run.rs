@@ -36,7 +36,7 @@ pub async fn run(example: &Example, replica: &Replica, names: &Names) -> Transcr
 async fn http(request: &Head, replica: &Replica, names: &Names) -> Transcript {
     let url = format!("{}{}", replica.base_url(), names.fill_in(request.word(1)));
     let method = request.word(0).parse().expect("a method");
-    let mut builder = reqwest::Client::new().request(method, url);
+    let mut builder = testkit::http().request(method, url);
     for (name, value) in &request.headers {
         builder = builder.header(name, names.fill_in(value));
     }
@@ -88,7 +88,10 @@ async fn websocket(
             HeaderValue::from_str(&names.fill_in(value)).expect("a header"),
         );
     }
-    let (mut socket, answer) = match connect_async(handshake).await {
+    let (mut socket, answer) = match timeout(PATIENCE, connect_async(handshake))
+        .await
+        .expect("a handshake in time")
+    {
         Ok(upgraded) => upgraded,
         Err(Error::Http(refusal)) => {
             let body = refusal.body().clone().unwrap_or_default();

@@ -1,6 +1,5 @@
 //! A browser to drive: chromedriver on a port of its own, and windows that do what a person would.
 
-use std::io::ErrorKind;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -12,7 +11,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, ChildStdin, Command};
+use tokio::process::{Child, ChildStdin};
 use tokio::task::JoinSet;
 
 /// How long a condition may take to come true. Reconnecting waits up to 20 s between two attempts.
@@ -40,25 +39,17 @@ pub struct Browser {
 impl Browser {
     /// None where there is no chromedriver; but with CI=true that is a failure.
     pub async fn start() -> Option<Self> {
-        match Command::new("chromedriver")
-            .arg("--version")
-            .stdout(Stdio::null())
-            .status()
-            .await
-        {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                assert_ne!(
-                    std::env::var("CI").as_deref(),
-                    Ok("true"),
-                    "CI has no chromedriver"
-                );
-                eprintln!("SKIPPED: chromedriver is not installed, so nobody looked at the page");
-                return None;
-            }
-            version => assert!(version.expect("run chromedriver").success()),
+        let mut version = testkit::command("chromedriver");
+        version.arg("--version");
+        let version = testkit::ended("chromedriver --version", PATIENCE, version).await;
+        // What env says of what it cannot find.
+        if version.status.code() == Some(127) {
+            testkit::skipped("chromedriver is not installed, so nobody looked at the page");
+            return None;
         }
+        assert!(version.status.success(), "{version:?}");
         let profiles = tempfile::tempdir().expect("a folder for profiles");
-        let mut keeper = Command::new("sh")
+        let mut keeper = testkit::command("sh")
             .args(["-c", KEEPER, "keeper"])
             .arg(profiles.path())
             // Chromium leaves files in the temporary folder; these too go with the profiles.
@@ -95,7 +86,10 @@ impl Browser {
 
     pub async fn end(mut self) {
         drop(self.life.take());
-        self.keeper.wait().await.expect("chromedriver ends");
+        let ended = tokio::time::timeout(PATIENCE, self.keeper.wait()).await;
+        ended
+            .expect("chromedriver ends in time")
+            .expect("chromedriver ends");
     }
 
     pub async fn window(&self) -> Window {

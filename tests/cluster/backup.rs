@@ -98,7 +98,7 @@ async fn a_dump_of_a_live_deployment_is_put_back_under_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_archive_leads_back_to_a_second() {
     let server = PostgresServer::start().await;
-    let archive = server.folder_of_its_own("archive");
+    let archive = server.folder_of_its_own("archive").await;
     let here = |lines: String| lines.replace("/archive/", &format!("{}/", archive.display()));
     for line in here(block(PAGE, "archive")).lines() {
         server.sql(&format!("ALTER SYSTEM SET {line}")).await;

@@ -1,23 +1,17 @@
 //! A counter that is behind its table, as after a restore of one without the other: it is no user's fault.
 
-use std::process::Stdio;
-
 use testkit::{Backend, Client, Cluster, Options};
-use tokio::process::Command;
-use tokio::time::timeout;
 
 use crate::{PATIENCE, binary};
 
 /// `migrate --check`: its exit code, and what it says.
 async fn check(cluster: &Cluster) -> (Option<i32>, String) {
-    let command = Command::new(binary())
+    let mut command = testkit::command(binary());
+    command
         .args(["migrate", "--check"])
         .env_clear()
-        .envs(cluster.environment())
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let output = timeout(PATIENCE, command).await.expect("it ends").unwrap();
+        .envs(cluster.environment());
+    let output = testkit::ended("migrate --check", PATIENCE, command).await;
     let said = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8_lossy(&said).into_owned())
 }

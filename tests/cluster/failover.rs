@@ -141,17 +141,13 @@ async fn a_list_of_hosts_is_refused() {
         "one.example:5432,two.example:5432",
         "h/x?host=one,two&unused=",
     ] {
-        let command = tokio::process::Command::new(binary())
+        let mut command = testkit::command(binary());
+        command
             .env_clear()
             .env("DATABASE_URL", format!("postgres://chat@{hosts}/chat"))
             .env("REDIS_URL", "redis://127.0.0.1:1")
-            .env("JWT_SECRET", "a key of this test, long enough to be taken")
-            .kill_on_drop(true)
-            .output();
-        let output = tokio::time::timeout(PATIENCE, command)
-            .await
-            .expect("it ends")
-            .unwrap();
+            .env("JWT_SECRET", "a key of this test, long enough to be taken");
+        let output = testkit::ended("a replica that is refused", PATIENCE, command).await;
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{hosts}: {said}");
         assert!(said.contains("one host"), "{hosts}: {said}");

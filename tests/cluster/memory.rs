@@ -8,8 +8,6 @@ use serde_json::json;
 use testkit::{Account, Backend, Client, Cluster, Replica, Target, until};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::process::Command;
-use tokio::time::timeout;
 
 use crate::binary;
 
@@ -191,12 +189,15 @@ async fn full_rooms_do_not_get_a_replica_killed() {
             .await;
         assert_eq!(said.status, 201, "{}", said.body);
     }
-    let filled = Command::new("python3")
-        .args(["-c", FULL])
-        .arg(cluster.folder().join("data/chat.sqlite"))
-        .status();
-    let filled = timeout(MINUTE, filled).await.expect("in time");
-    assert!(filled.expect("python3").success());
+    let mut fill = testkit::command("python3");
+    fill.args(["-c", FULL])
+        .arg(cluster.folder().join("data/chat.sqlite"));
+    let filled = testkit::ended("the rooms are filled", MINUTE, fill).await;
+    assert!(
+        filled.status.success(),
+        "{}",
+        String::from_utf8_lossy(&filled.stderr)
+    );
     let (idle, limit) = (replica.resident_kib(), LIMIT as f64 / 4.0);
     let mut guests = Vec::new();
     for n in 0..ROOMS {

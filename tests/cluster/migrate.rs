@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use testkit::{Cluster, Options};
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::time::timeout;
 
 use crate::{PATIENCE, binary};
@@ -33,7 +33,7 @@ async fn migrations_at_once_on_an_empty_database_all_succeed() {
 
 /// `migrate --wait`, as what starts beside a migration does.
 fn wait(cluster: &Cluster, seconds: &str) -> Child {
-    Command::new(binary())
+    testkit::command(binary())
         .args(["migrate", "--wait", seconds])
         .env_clear()
         .envs(cluster.environment())
@@ -87,14 +87,9 @@ async fn a_migration_does_not_wait_for_a_table_for_ever() {
     .await;
     let mut forgotten = cluster.sql_session();
     forgotten.run("BEGIN; LOCK TABLE seaql_migrations IN ACCESS EXCLUSIVE MODE");
-    let migrate = Command::new(binary())
-        .arg("migrate")
-        .env_clear()
-        .envs(cluster.environment())
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let output = timeout(PATIENCE, migrate).await.expect("it ends").unwrap();
+    let mut migrate = testkit::command(binary());
+    migrate.arg("migrate").env_clear().envs(cluster.environment());
+    let output = testkit::ended("migrate", PATIENCE, migrate).await;
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("a table was in use"), "{said}");

@@ -3,13 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Stdio;
 
 use migrations::{Migrator, MigratorTrait};
 use serde_json::json;
 use testkit::{Backend, Client, Cluster, Options, Target, block};
-use tokio::process::Command;
-use tokio::time::timeout;
 
 use crate::{PATIENCE, binary};
 
@@ -23,15 +20,13 @@ const CONTRACTS: &[&str] = &[];
 
 /// Its exit code, and what it says.
 async fn migrate(cluster: &Cluster, args: &[&str]) -> (Option<i32>, String) {
-    let command = Command::new(binary())
+    let mut command = testkit::command(binary());
+    command
         .arg("migrate")
         .args(args)
         .env_clear()
-        .envs(cluster.environment())
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let output = timeout(PATIENCE, command).await.expect("it ends").unwrap();
+        .envs(cluster.environment());
+    let output = testkit::ended("migrate", PATIENCE, command).await;
     let said = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8_lossy(&said).into_owned())
 }
@@ -87,15 +82,9 @@ async fn an_embedded_one_goes_on_with_the_schema_of_the_next_one() {
 }
 
 async fn sqlite(file: &Path, sql: &str) {
-    let command = Command::new("sqlite3")
-        .arg(file)
-        .arg(sql)
-        .kill_on_drop(true)
-        .output();
-    let output = timeout(PATIENCE, command)
-        .await
-        .expect("it ends")
-        .expect("sqlite3");
+    let mut command = testkit::command("sqlite3");
+    command.arg(file).arg(sql);
+    let output = testkit::ended("sqlite3", PATIENCE, command).await;
     assert!(output.status.success(), "{output:?}");
 }
 

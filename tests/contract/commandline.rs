@@ -2,13 +2,11 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::Output;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use testkit::{Backend, Cluster, Options};
-use tokio::process::Command;
-use tokio::time::timeout;
 
 use super::http::Api;
 use crate::{SECRET, binary};
@@ -16,20 +14,14 @@ use crate::{SECRET, binary};
 /// The program with these arguments and only these variables; it must end by itself.
 async fn run(args: &[&str], variables: &[(&str, &str)]) -> Output {
     let folder = tempfile::tempdir().expect("a folder");
-    let run = Command::new(binary())
-        .args(args)
+    let mut run = testkit::command(binary());
+    run.args(args)
         .env_clear()
         .envs(variables.iter().copied())
         .env("LISTEN_ADDR", "127.0.0.1:0")
         .env("OPS_LISTEN_ADDR", "127.0.0.1:0")
-        .env("DATA_DIR", folder.path())
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let ended = timeout(Duration::from_secs(20), run).await;
-    ended
-        .unwrap_or_else(|_| panic!("{args:?} {variables:?} does not end"))
-        .expect("it runs")
+        .env("DATA_DIR", folder.path());
+    testkit::ended(&format!("{args:?} {variables:?}"), Duration::from_secs(20), run).await
 }
 
 /// It exits with 2, at once, and says what to set: each of these words is in what it says.

@@ -10,7 +10,8 @@ suite!(docs, [], [whole, linked, strict]);
 
 async fn page(site: &Site, path: &str) -> (String, String) {
     let url = format!("{}{path}", site.replica().base_url());
-    let answer = reqwest::get(url).await.expect("an answer");
+    let answer = testkit::http().get(url).send().await.expect("an answer");
+    assert_eq!(answer.status(), 200, "{path}");
     let policy = &answer.headers()["content-security-policy"];
     let policy = policy.to_str().expect("text").to_owned();
     (answer.text().await.expect("text"), policy)
@@ -85,8 +86,7 @@ async fn linked(site: Site) {
     let begins = body.split("<div id=\"ui\">").next().unwrap_or_default();
     assert!(begins.contains("<a href=\"../docs\">"), "{begins}");
     for path in ["/api/v1/docs/openapi", "/api/v1/openapi.json"] {
-        let answer = reqwest::get(format!("{}{path}", site.replica().base_url())).await;
-        assert_eq!(answer.expect("an answer").status(), 200, "{path}");
+        page(&site, path).await;
     }
 }
 

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use testkit::{Backend, Client, Cluster, Options, block, shell, until};
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::binary;
@@ -31,7 +30,7 @@ async fn a_message_waits_while_another_process_has_the_database() {
     let replica = cluster.replica(0);
     let ann = replica.account("ann").await;
     for body in [json!({"text": "a", "nonce": "n"}), json!({"text": "b"})] {
-        let mut holder = Command::new("python3")
+        let mut holder = testkit::command("python3")
             .args(["-c", HOLD])
             .arg(cluster.folder().join("data/chat.sqlite"))
             .stdout(Stdio::piped())

@@ -23,7 +23,7 @@ impl Api {
     pub fn of(replica: &Replica) -> Self {
         Self {
             base: replica.base_url(),
-            client: Client::new(),
+            client: testkit::http(),
         }
     }
 

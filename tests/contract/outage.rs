@@ -4,11 +4,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use testkit::{Backend, Cluster};
-use tokio::process::Command;
 use tokio::time::sleep;
 
 use super::http::{Answer, Api};
-use super::raw::{Raw, handshake};
+use super::raw::{PATIENCE, Raw, handshake};
 use crate::binary;
 
 /// Runs SQL in another database of the same server, since one that is shut lets nobody in.
@@ -17,7 +16,7 @@ async fn from_outside(cluster: &Cluster, sql: &[&str]) {
         .database_url()
         .rsplit_once('/')
         .expect("a URL with a database");
-    let mut psql = Command::new("psql");
+    let mut psql = testkit::command("psql");
     psql.args([
         "-X",
         "-q",
@@ -29,7 +28,7 @@ async fn from_outside(cluster: &Cluster, sql: &[&str]) {
     for statement in sql {
         psql.args(["-c", &statement.replace("{database}", database)]);
     }
-    let output = psql.output().await.expect("psql runs");
+    let output = testkit::ended("psql", PATIENCE, psql).await;
     assert!(
         output.status.success(),
         "{}",

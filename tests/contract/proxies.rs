@@ -30,7 +30,8 @@ async fn haproxy_as_documented() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/haproxy.cfg");
     let balancer = Balancer::haproxy(&file, &replica, &cluster.replica(0).ops_url()).await;
     let ready = || async {
-        let answer = reqwest::get(format!("{}/api/v1/rooms/a/messages", balancer.base_url())).await;
+        let url = format!("{}/api/v1/rooms/a/messages", balancer.base_url());
+        let answer = testkit::http().get(url).send().await;
         answer.is_ok_and(|answer| answer.status() == 200)
     };
     testkit::until("HAProxy has found its replica", super::raw::PATIENCE, ready).await;

@@ -108,7 +108,7 @@ async fn described(site: Site) {
 }
 
 async fn pages(site: Site) {
-    let client = reqwest::Client::new();
+    let client = testkit::http();
     for (path, kind) in [("/", "text/html"), ("/api/v1/docs", "text/html")] {
         let answer = client
             .get(format!("{}{path}", site.replica().base_url()))
@@ -128,7 +128,9 @@ async fn for_operators(site: Site) {
     for path in ["/healthz", "/readyz", "/metrics"] {
         assert_eq!(site.replica().ops_status(path).await, Some(200), "{path}");
         // Not where the public comes.
-        let public = reqwest::get(format!("{}{path}", site.replica().base_url()))
+        let public = testkit::http()
+            .get(format!("{}{path}", site.replica().base_url()))
+            .send()
             .await
             .expect("an answer");
         assert_eq!(public.status(), 404, "{path}");

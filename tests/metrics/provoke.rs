@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use serde_json::json;
-use testkit::{Client, Cluster};
+use testkit::{Client, Cluster, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::process::Command;
 
-use crate::{ROOM, USER};
+use crate::{PATIENCE, ROOM, USER};
 
 /// Replicas that keep one message of a room in memory, refuse to resume over more than two, let so many people log in, and
 /// have a collector that is not there.
@@ -98,15 +97,14 @@ pub async fn everything(cluster: &Cluster) {
 
 /// Something else publishes on the channels that the replicas hear.
 async fn strangers_publish(cluster: &Cluster) {
-    loop {
+    until("a replica has heard them", PATIENCE, || async {
         for channel in cluster.redis().cli(&["PUBSUB", "CHANNELS"]).await.lines() {
             cluster.redis().cli(&["PUBLISH", channel, "no envelope"]).await;
         }
         let metrics = cluster.replica(0).metrics().await;
-        if !metrics.contains("chat_relay_unreadable_total 0\n") {
-            return;
-        }
-    }
+        !metrics.contains("chat_relay_unreadable_total 0\n")
+    })
+    .await;
 }
 
 /// Somebody asks once, and then nothing more.
@@ -127,15 +125,18 @@ async fn no_descriptors_are_left(replica: &testkit::Replica) {
     let limits = async |soft: &str| {
         let pid = replica.pid().to_string();
         let limit = format!("--nofile={soft}:");
-        let status = Command::new("prlimit").args(["--pid", &pid, &limit]).status();
-        assert!(status.await.expect("util-linux has it").success());
+        let mut prlimit = testkit::command("prlimit");
+        prlimit.args(["--pid", &pid, &limit]);
+        let ended = testkit::ended("prlimit", PATIENCE, prlimit).await;
+        assert!(ended.status.success());
     };
-    let warned = || replica.log().contains("a connection could not be accepted");
     limits("3").await;
-    while !warned() {
+    until("a connection could not be accepted", PATIENCE, || async {
         let connection = TcpStream::connect(("127.0.0.1", replica.port())).await;
         tokio::time::sleep(Duration::from_millis(20)).await;
         drop(connection);
-    }
+        replica.log().contains("a connection could not be accepted")
+    })
+    .await;
     limits("1024").await;
 }

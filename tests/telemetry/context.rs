@@ -47,7 +47,10 @@ async fn say_under(cluster: &Cluster, handshake: &str, messages: &[Option<&str>]
     request
         .headers_mut()
         .insert("traceparent", handshake.parse().unwrap());
-    let (mut socket, _) = connect_async(request).await.unwrap();
+    let (mut socket, _) = tokio::time::timeout(std::time::Duration::from_secs(30), connect_async(request))
+        .await
+        .expect("a handshake in time")
+        .unwrap();
     let mut ids = Vec::new();
     for (n, traceparent) in messages.iter().enumerate() {
         let mut command = json!({"text": "hello", "nonce": n.to_string()});

@@ -32,7 +32,10 @@ async fn a_session_that_wants_every_message_sampled_gets_the_budget() {
     headers.insert("authorization", format!("Bearer {}", ann.token).parse().unwrap());
     headers.insert("traceparent", format!("00-{TRACE}-{PARENT}-01").parse().unwrap());
     let begun = Instant::now();
-    let (socket, _) = connect_async(request).await.unwrap();
+    let (socket, _) = tokio::time::timeout(LIMIT, connect_async(request))
+        .await
+        .expect("a handshake in time")
+        .unwrap();
     let (mut out, mut back) = socket.split();
     let acks = async {
         let mut acks = 0;

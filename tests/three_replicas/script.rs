@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::process::{Child, ChildStdout};
 use tokio::time::timeout;
 
 use crate::PATIENCE;
@@ -56,34 +56,31 @@ impl Script {
         }
         let path = std::env::var_os("PATH").expect("a PATH");
         let path = std::env::join_paths([bin].into_iter().chain(std::env::split_paths(&path))).unwrap();
-        // Where these tests run in the background of a script, SIGINT is ignored, and so it would be by all who come
-        // after: its Ctrl-C would wait for ever.
-        let mut process = Command::new("env")
-            .arg("--default-signal=INT")
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/three-replicas"))
-            .args(["--binary", env!("CARGO_BIN_EXE_chat-gateway")])
-            .args([
-                "--port",
-                &port.to_string(),
-                "--postgres-port",
-                &postgres.to_string(),
-            ])
-            .args([
-                "--redis-port",
-                &redis.to_string(),
-                "--replica-port",
-                &replica_port.to_string(),
-            ])
-            .args(["--prometheus-port", &prometheus_port.to_string()])
-            .args(["--collector-port", &collector_port.to_string()])
-            .env("TMPDIR", data.path())
-            .env("PATH", path)
-            .envs(settings.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true) // and the kernel passes it on to what the script has started
-            .spawn()
-            .expect("the script runs");
+        let mut process =
+            testkit::command(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/three-replicas"))
+                .args(["--binary", env!("CARGO_BIN_EXE_chat-gateway")])
+                .args([
+                    "--port",
+                    &port.to_string(),
+                    "--postgres-port",
+                    &postgres.to_string(),
+                ])
+                .args([
+                    "--redis-port",
+                    &redis.to_string(),
+                    "--replica-port",
+                    &replica_port.to_string(),
+                ])
+                .args(["--prometheus-port", &prometheus_port.to_string()])
+                .args(["--collector-port", &collector_port.to_string()])
+                .env("TMPDIR", data.path())
+                .env("PATH", path)
+                .envs(settings.iter().copied())
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .kill_on_drop(true) // and the kernel passes it on to what the script has started
+                .spawn()
+                .expect("the script runs");
         let stdout = BufReader::new(process.stdout.take().expect("it is piped")).lines();
         Self {
             process,
@@ -192,9 +189,8 @@ pub fn runs(pid: u32) -> bool {
 }
 
 pub async fn signal(name: &str, pid: u32) {
-    let sent = Command::new("kill")
-        .args(["-s", name, &pid.to_string()])
-        .status()
-        .await;
-    assert!(sent.expect("kill runs").success());
+    let mut kill = testkit::command("kill");
+    kill.args(["-s", name, &pid.to_string()]);
+    let sent = testkit::ended("kill", PATIENCE, kill).await;
+    assert!(sent.status.success());
 }

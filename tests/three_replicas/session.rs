@@ -24,8 +24,9 @@ impl Session {
         request
             .headers_mut()
             .insert("authorization", format!("Bearer {token}").parse().unwrap());
-        let (socket, _) = tokio_tungstenite::connect_async(request)
+        let (socket, _) = timeout(PATIENCE, tokio_tungstenite::connect_async(request))
             .await
+            .expect("HAProxy answers in time")
             .expect("the upgrade passes HAProxy");
         let mut session = Self {
             socket,
@@ -72,7 +73,7 @@ impl Session {
 }
 
 pub async fn log_in(script: &Script) -> String {
-    let client = reqwest::Client::new();
+    let client = testkit::http();
     let account = json!({"username": "ann", "secret": "a secret"});
     let answer = client
         .post(script.url("http", "/users"))

@@ -9,6 +9,7 @@ use std::{
 };
 
 use crate::{
+    overdue::Running,
     postgres::PostgresServer,
     process::{bound_to_us, free_port, run, scratch, serial},
     proxy::Proxy,
@@ -70,6 +71,7 @@ pub struct Cluster {
     proxies: Option<Proxies>,
     http: reqwest::Client,
     replicas: Vec<Replica>,
+    _running: Option<Running>,
 }
 
 struct Proxies {
@@ -95,6 +97,7 @@ impl Cluster {
     pub async fn start_with(bin: &Path, options: Options<'_>) -> Self {
         let folder = scratch().join(format!("cluster-{}", serial()));
         fs::create_dir(&folder).expect("a folder for the cluster");
+        let running = Running::begin(&folder);
         let mut environment = defaults();
         let (mut database_url, mut redis, mut proxies) = (None, None, None);
         match options.backend {
@@ -146,6 +149,7 @@ impl Cluster {
             proxies,
             http,
             replicas: Vec::new(),
+            _running: running,
         };
         if options.backend == Backend::Clustered && options.migrate {
             this.migrate().await;

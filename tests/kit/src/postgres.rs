@@ -7,14 +7,16 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Mutex, MutexGuard},
-    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::OnceCell;
 
 use crate::{
-    process::{START_LIMIT, bound_to_us, free_port, isolated, run, scratch, serial, spawn, until},
+    process::{
+        START_LIMIT, bound_to_us, ended, free_port, isolated, run, scratch, serial, spawn, until,
+        with_default_signals,
+    },
     sql::psql,
 };
 
@@ -148,15 +150,9 @@ impl PostgresServer {
         assert!(self.lock().replace(child).is_none(), "Postgres was running");
         let url = self.url("postgres");
         let ready = || async {
-            let url = url.clone();
-            tokio::task::spawn_blocking(move || {
-                psql(&url)
-                    .args(["-c", "SELECT 1"])
-                    .output()
-                    .is_ok_and(|o| o.status.success())
-            })
-            .await
-            .unwrap_or(false)
+            let mut asks = psql(&url);
+            asks.args(["-c", "SELECT 1"]);
+            ended("SELECT 1", START_LIMIT, asks).await.status.success()
         };
         until(
             &format!("Postgres answers (log: {})", log.display()),
@@ -177,9 +173,7 @@ impl PostgresServer {
     pub async fn sql(&self, sql: &str) -> String {
         let mut command = psql(&self.url("postgres"));
         command.args(["-c", sql]);
-        tokio::time::timeout(Duration::from_secs(60), run(sql.into(), command))
-            .await
-            .expect("an answer within a minute")
+        run(sql.into(), command).await
     }
 
     /// Ends it at once, as `pg_ctl stop -m immediate` does: its connections break, its port refuses.
@@ -229,11 +223,11 @@ impl PostgresServer {
     }
 
     /// A folder that it may write to.
-    pub fn folder_of_its_own(&self, name: &str) -> PathBuf {
+    pub async fn folder_of_its_own(&self, name: &str) -> PathBuf {
         let folder = self.folder.join(name);
         let mut mkdir = as_user(&self.user, Path::new("mkdir"));
         mkdir.arg(&folder);
-        assert!(mkdir.status().expect("mkdir").success());
+        run("mkdir".into(), mkdir).await;
         folder
     }
 
@@ -319,7 +313,7 @@ pub(crate) fn as_user(user: &Option<(String, u32, u32)>, program: &Path) -> Comm
     let Some((_, uid, gid)) = user else {
         return bound_to_us(program, "QUIT");
     };
-    let mut command = Command::new("setpriv");
+    let mut command = with_default_signals("setpriv");
     command
         .arg(format!("--reuid={uid}"))
         .arg(format!("--regid={gid}"))

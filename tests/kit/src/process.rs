@@ -1,13 +1,15 @@
-//! Child processes that cannot outlive the test process, the folder they live in, and the ports they listen on.
+//! Child processes that cannot outlive the test process nor keep a test for ever, the folder they live in, and the ports
+//! they listen on.
 
 use std::{
+    ffi::OsStr,
     fs,
     future::Future,
     io::{self, Read, Seek, SeekFrom},
     net::TcpListener,
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
     sync::{
         Mutex, OnceLock,
         atomic::{AtomicU32, Ordering},
@@ -19,6 +21,12 @@ use std::{
 
 /// How long anything may take to start: generous, because CI machines are slow and shared.
 pub(crate) const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long a program may take that does its work and ends.
+const RUN_LIMIT: Duration = Duration::from_secs(120);
+
+/// How long an answer over HTTP may take.
+const HTTP_LIMIT: Duration = Duration::from_secs(60);
 
 /// Waits until `condition` holds, asking every 20 ms; panics after `limit` naming what did not happen.
 pub async fn until<F, Fut>(what: &str, limit: Duration, mut condition: F)
@@ -33,11 +41,41 @@ where
     }
 }
 
+/// A command whose process has the default action for every signal. Who runs tests in the background of a script, or under
+/// nohup, ignores some, and a child inherits that: it would wait for its Ctrl-C for ever.
+pub fn command(program: impl AsRef<OsStr>) -> tokio::process::Command {
+    with_default_signals(program).into()
+}
+
+#[expect(clippy::disallowed_methods, reason = "it is what they are to call")]
+pub(crate) fn with_default_signals(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("env");
+    command.arg("--default-signal").arg(program);
+    command
+}
+
+/// Runs a command to its end, which has to come within `limit`; else it is killed, and the test fails.
+#[expect(clippy::disallowed_methods, reason = "it is what they are to call")]
+pub async fn ended(what: &str, limit: Duration, command: impl Into<tokio::process::Command>) -> Output {
+    let mut command = command.into();
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    tokio::time::timeout(limit, command.output())
+        .await
+        .unwrap_or_else(|_| panic!("not ended within {limit:?}: {what}"))
+        .unwrap_or_else(|e| panic!("{what}: cannot start: {e}"))
+}
+
+/// A client over HTTP that waits for an answer for a while, not for ever.
+pub fn http() -> reqwest::Client {
+    let builder = reqwest::Client::builder().no_proxy().timeout(HTTP_LIMIT);
+    builder.build().expect("a client")
+}
+
 /// A command whose process is sent `signal` when the test process ends, however it ends.
 ///
 /// The kernel sends it when the *thread* that forked ends, so all forks go through one thread that never does.
 pub(crate) fn bound_to_us(program: &Path, signal: &str) -> Command {
-    let mut command = Command::new("setpriv");
+    let mut command = with_default_signals("setpriv");
     command
         .arg(format!("--pdeathsig={signal}"))
         .arg("--")
@@ -77,27 +115,20 @@ pub(crate) fn spawn(command: Command) -> io::Result<Child> {
     });
     let (answer, result) = mpsc::sync_channel(1);
     forks.send((command, answer)).expect("the spawner lives");
-    result.recv().expect("the spawner answers")
+    result.recv_timeout(START_LIMIT).expect("the spawner answers")
 }
 
-/// Runs a command to its end, off the async threads; panics with its stderr when it fails.
-pub(crate) async fn run(what: String, mut command: Command) -> String {
-    tokio::task::spawn_blocking(move || {
-        command.stdin(Stdio::null());
-        let output = command
-            .output()
-            .unwrap_or_else(|e| panic!("{what}: cannot start: {e}"));
-        let stdout = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.success(),
-            "{what}: {}\n{stdout}\n{stderr}",
-            output.status
-        );
-        stdout
-    })
-    .await
-    .expect("no panic")
+/// Runs a command of the kit's to its end; panics with its stderr when it fails.
+pub(crate) async fn run(what: String, command: impl Into<tokio::process::Command>) -> String {
+    let output = ended(&what, RUN_LIMIT, command).await;
+    let stdout = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{what}: {}\n{stdout}\n{stderr}",
+        output.status
+    );
+    stdout
 }
 
 /// Stops Postgres (which runs as another user) and removes the folder once standard input ends, which is when the
@@ -123,7 +154,7 @@ pub(crate) fn scratch() -> &'static Path {
             .tempdir()
             .expect("a temporary folder")
             .keep();
-        let mut watchdog = Command::new("sh");
+        let mut watchdog = with_default_signals("sh");
         isolated(&mut watchdog);
         watchdog.arg("-c").arg(WATCHDOG).arg(&path);
         if std::env::var_os("TESTKIT_KEEP").is_some() {
@@ -178,4 +209,41 @@ pub(crate) fn tail(path: &Path) -> String {
         path.display(),
         String::from_utf8_lossy(&bytes)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a child ignores of the signals that have a name: SigIgn of proc(5), a bit each. The others are libc's own.
+    async fn ignored(mut command: tokio::process::Command) -> u64 {
+        command.args(["-c", "sed -n 's/^SigIgn:[[:space:]]*//p' /proc/self/status"]);
+        let mask = run("sh".into(), command).await;
+        u64::from_str_radix(&mask, 16).expect("a mask") & 0x7FFF_FFFF
+    }
+
+    #[tokio::test]
+    async fn children_ignore_no_signal_whatever_we_ignore() {
+        assert_eq!(ignored(command("sh")).await, 0);
+        assert_eq!(ignored(bound_to_us(Path::new("sh"), "KILL").into()).await, 0);
+        // Once more by a test process that was started with some of them ignored, as in the background of a script.
+        if std::env::var_os("IGNORES").is_none() {
+            let mut again = command("env");
+            let me = std::env::current_exe().expect("a path");
+            let name = "process::tests::children_ignore_no_signal_whatever_we_ignore";
+            again
+                .args(["--ignore-signal=HUP,INT,QUIT,TERM", "IGNORES=1"])
+                .arg(me);
+            again.args(["--exact", name]);
+            run("the test once more".into(), again).await;
+        }
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "not ended within 100ms: sleep")]
+    async fn what_does_not_end_is_said() {
+        let mut sleep = command("sleep");
+        sleep.arg("60");
+        ended("sleep", Duration::from_millis(100), sleep).await;
+    }
 }

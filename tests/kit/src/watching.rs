@@ -3,14 +3,16 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
     time::Duration,
 };
 
 use serde_json::{Value, json};
 
 use crate::companion::Companion;
-use crate::process::{START_LIMIT, free_port, until};
+use crate::process::{START_LIMIT, command, ended, free_port, until};
+
+/// How long the collector may take to be built, by this test or by another that it waits for.
+const BUILD_LIMIT: Duration = Duration::from_secs(1800);
 
 /// Says that a test is skipped for want of something; with `CI=true` that is a failure.
 pub fn skipped(why: &str) {
@@ -21,10 +23,10 @@ pub fn skipped(why: &str) {
 /// The collector, built where it is missing; `None` where it cannot be, which has been said as by [`skipped`].
 pub async fn collector_binary() -> Option<PathBuf> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../collector");
-    let built = tokio::task::spawn_blocking(|| Command::new(script).stderr(Stdio::inherit()).output());
-    let built = built.await.expect("no panic").expect("tests/collector runs");
+    let built = ended("tests/collector", BUILD_LIMIT, command(script)).await;
     if !built.status.success() {
-        skipped("the collector could not be built");
+        let said = String::from_utf8_lossy(&built.stderr);
+        skipped(&format!("the collector could not be built: {said}"));
         return None;
     }
     Some(PathBuf::from(
