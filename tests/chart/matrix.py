@@ -138,7 +138,11 @@ MATRIX = {
     "clustered, a Job": merge(CLUSTERED, {"migrations": {"mode": "job", "ttlSecondsAfterFinished": 3600}}),
     "clustered, inline, a Job": merge(INLINE, {"migrations": {"mode": "job"}, "networkPolicy": {"enabled": True}}),
     "clustered, a hook behind a policy": merge(INLINE, {"networkPolicy": {"enabled": True}}),
-    "clustered, pod monitor": merge(CLUSTERED, {"podMonitor": {"enabled": True, "namespace": "monitoring", "scrapeTimeout": "15s"}}),
+    "clustered, pod monitor": merge(
+        CLUSTERED,
+        {"podMonitor": {"enabled": True, "namespace": "monitoring", "scrapeTimeout": "15s"}},
+        {"otlp": {"endpoint": "http://collector:4318"}},
+    ),
     "clustered, node port": merge(CLUSTERED, {"service": {"type": "NodePort", "nodePort": 30080}}),
     "GKE's gateway": {"httpRoute": {"enabled": True, "parentRefs": [{"name": "gw"}], "timeouts": None}},
     "clustered, own spread": merge(CLUSTERED, {"topologySpreadConstraints": []}),

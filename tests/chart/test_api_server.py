@@ -87,6 +87,9 @@ class AnApiServer(unittest.TestCase):
         helm("install", "real", *chart, str(CHART / "values-try.yaml"))
         helm("upgrade", "real", *chart, "-", values=INLINE)
         helm("upgrade", "real", *chart, "-", values=MATRIX["everything"])
+        # The API server refuses a change of a Job, and of a selector.
+        for tag in ("1", "2"):
+            helm("upgrade", "real", *chart, "-", values=merge(MATRIX["clustered, inline, a Job"], {"image": {"tag": tag}}))
         helm("upgrade", "real", *chart, str(CHART / "values-production.yaml"))
         helm("rollback", "real", "1", "--namespace", "chat", "--no-hooks")
         self.assertIn("real", helm("list", "--namespace", "chat"))

@@ -89,6 +89,7 @@ class Surroundings(unittest.TestCase):
     def test_metrics_go_one_way_unless_both_are_wanted(self):
         metrics = {name: env_of(manifests).get("OTEL_METRICS_EXPORTER") for name, manifests in self.rendered.items()}
         self.assertEqual(metrics["clustered, traces"], "none")
+        self.assertEqual(metrics["clustered, pod monitor"], "none")
         self.assertIsNone(metrics["everything"])
         self.assertIsNone(metrics["embedded, metrics"])
         self.assertEqual(env_of(self.rendered["embedded, metrics"])["OTEL_TRACES_EXPORTER"], "none")
