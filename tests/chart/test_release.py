@@ -176,6 +176,13 @@ class Release(unittest.TestCase):
         self.registry.close()
         self.refuses(self.publish(), r"does not say whether \S+ is there: .*refused")
 
+    def test_a_registry_may_deny_what_it_has_not_yet(self):
+        self.refuses(self.publish(DOCKER_DENIED="true"), "does not say whether .*: 403 Forbidden")
+        run = self.publish(DOCKER_DENIED="true", FIRST_RELEASE="true")
+        self.assertEqual(run.returncode, 0, run.stderr)
+        self.record.unlink()
+        self.refuses(self.publish(FIRST_RELEASE="true"), "is there already")
+
     def test_an_image_without_what_is_said_about_it_is_no_release(self):
         run = self.publish(DOCKER_ATTESTATION="{}")
         self.assertNotEqual(run.returncode, 0)
