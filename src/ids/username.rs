@@ -43,10 +43,8 @@ impl Username {
         }
         let profile = Nickname::new();
         let key = stabilize(raw, |name| {
-            let name = profile.additional_mapping_rule(name)?;
             // Unicode's toLowerCase over the whole name, since a final sigma depends on what stands before it.
-            let name = name.to_lowercase();
-            profile.normalization_rule(name)
+            profile.normalization_rule(spaced(name).to_lowercase())
         });
         match key {
             Ok(key) if !key.is_empty() => Ok(Self {
@@ -95,6 +93,21 @@ impl Username {
     }
 }
 
+/// The nickname profile's additional mapping rule (RFC 8266 §2.1): one space between words, and none around them. The
+/// library's own cuts at the number of a character as if it were that of a byte, through a letter or before a space that counts.
+fn spaced(name: &str) -> String {
+    let words: Vec<_> = name.split(is_space).filter(|word| !word.is_empty()).collect();
+    words.join(" ")
+}
+
+/// Unicode's space separators (Zs).
+fn is_space(c: char) -> bool {
+    matches!(
+        c,
+        ' ' | '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}'
+    )
+}
+
 /// The skeleton of UTS 39 of the name as it is shown, in lower case. The letters and digits of ASCII stay what they
 /// are: there `1`, `l` and `I` differ as much as fonts let them, and programs number their users.
 fn look(raw: &str, profile: &Nickname) -> String {
@@ -103,10 +116,7 @@ fn look(raw: &str, profile: &Nickname) -> String {
         .filter(|&at| !is_hidden(chars[at]) || flag_of(&chars, at).is_some())
         .map(|at| chars[at])
         .collect();
-    let mapped = stabilize(seen.as_str(), |name| {
-        let name = profile.additional_mapping_rule(name)?;
-        profile.normalization_rule(name)
-    });
+    let mapped = stabilize(seen.as_str(), |name| profile.normalization_rule(spaced(name)));
     let mapped = mapped.unwrap_or(Cow::Borrowed(""));
     prototypes(&mapped).to_lowercase().nfc().collect()
 }
@@ -213,6 +223,20 @@ mod tests {
         assert_eq!(key("ﬁsh"), key("FISH"));
         assert_ne!(key("ann"), key("anne"));
         assert_eq!(Username::parse(" Ann ").unwrap().shown(), " Ann ");
+    }
+
+    #[test]
+    fn spaces_are_mapped_after_letters_of_any_length() {
+        for (name, same) in [
+            ("é  b", "É b"),
+            ("Анна ", "анна"),
+            ("Жан\u{a0}Поль", "Жан Поль"),
+            ("y\u{817df}$\u{a0}", "y\u{817df}$"),
+            ("  健  二  ", "健\u{3000}二"),
+        ] {
+            assert_eq!(key(name), key(same), "{name:?}");
+        }
+        assert_ne!(key("é  b"), key("éb"));
     }
 
     #[test]
