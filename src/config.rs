@@ -12,7 +12,7 @@ use crate::auth::{BadKey, SigningKey};
 use crate::room::WarmLimits;
 use crate::store::PostgresServer;
 use crate::telemetry::LogFormat;
-use crate::{limits, memory};
+use crate::{http, limits, memory};
 
 /// Chat over WebSocket: many identical replicas on Postgres and Redis, or one alone on SQLite.
 #[derive(Debug, Parser)]
@@ -290,6 +290,14 @@ impl Settings {
             catch_up_bytes_per_second: self.limit_catch_up_bytes_per_second,
             sessions_per_address: self.limit_sessions_per_address,
             sessions_per_user: self.limit_sessions_per_user,
+        }
+    }
+
+    /// What the OpenAPI document says of them.
+    pub fn bounds(&self) -> http::Bounds {
+        http::Bounds {
+            message_max_bytes: self.message_max_bytes as usize,
+            password_min_bytes: self.password_min_bytes as usize,
         }
     }
 

@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         None => serve(cli.serve),
         Some(Action::Serve(settings)) => serve(*settings),
         Some(Action::Migrate(args)) => migrate(&args),
-        Some(Action::Openapi) => say(&http::spec()),
+        Some(Action::Openapi) => say(&http::openapi(cli.serve.bounds())),
         Some(Action::Health(args)) => health(args.ops_listen_addr),
     };
     done.unwrap_or_else(

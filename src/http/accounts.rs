@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::caller::Caller;
 use super::error::{ApiError, Envelope};
 use super::payload::Strict;
-use super::{ClientAddress, Gateway};
+use super::{ClientAddress, Gateway, Tag};
 use crate::auth::Asker;
 use crate::ids::{self, Username};
 use crate::limits::network;
@@ -18,14 +18,14 @@ use crate::protocol::ErrorType;
 use crate::store::{Account, StoreError};
 
 /// The longest secret in bytes (wire contract).
-const SECRET_MAX_BYTES: usize = 1024;
+pub const SECRET_MAX_BYTES: usize = 1024;
 
 #[derive(Debug, Object, Deserialize)]
 #[oai(rename = "Credentials")]
 pub struct Credentials {
-    /// 1 to 64 characters; unique ignoring case, width and spacing.
+    /// Unique ignoring case, width and spacing, and by its look.
     username: String,
-    /// 1 to 1,024 bytes.
+    /// Its lengths are counted in bytes of UTF-8.
     secret: String,
 }
 
@@ -71,10 +71,10 @@ fn asker<'a>(address: &ClientAddress, username: &'a Username) -> Asker<'a> {
 #[derive(Debug)]
 pub struct Accounts;
 
-#[OpenApi(prefix_path = "/api/v1")]
+#[OpenApi(prefix_path = "/api/v1", tag = "Tag::Accounts")]
 impl Accounts {
-    /// Create a user.
-    #[oai(path = "/users", method = "post")]
+    /// Sign up.
+    #[oai(path = "/users", method = "post", operation_id = "signUp")]
     async fn create(
         &self,
         gateway: Data<&Arc<Gateway>>,
@@ -111,7 +111,7 @@ impl Accounts {
     }
 
     /// Log in.
-    #[oai(path = "/login", method = "post")]
+    #[oai(path = "/login", method = "post", operation_id = "logIn")]
     async fn login(
         &self,
         gateway: Data<&Arc<Gateway>>,
@@ -150,7 +150,7 @@ impl Accounts {
     }
 
     /// Who the token names.
-    #[oai(path = "/users/me", method = "get")]
+    #[oai(path = "/users/me", method = "get", operation_id = "me")]
     async fn me(&self, caller: Caller) -> Result<Json<Envelope<User>>, ApiError> {
         Ok(Json(Envelope::of(caller.user().into())))
     }

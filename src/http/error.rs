@@ -6,7 +6,7 @@ use poem::{IntoResponse, Response};
 use poem_openapi::error::{
     AuthorizationError, ContentTypeError, ParseParamError, ParsePathError, ParseRequestPayloadError,
 };
-use poem_openapi::registry::{MetaResponse, MetaResponses, Registry};
+use poem_openapi::registry::{MetaResponses, Registry};
 use poem_openapi::{ApiResponse, Object, types::ToJSON};
 use serde_json::json;
 
@@ -182,49 +182,13 @@ impl From<JournalError> for ApiError {
     }
 }
 
-/// The error half of the envelope, as the OpenAPI document shows it.
-#[derive(Debug, Object)]
-struct ErrorBody {
-    /// One of the names in API.md.
-    r#type: String,
-    /// A sentence for a developer.
-    message: String,
-}
-
-/// An answer that refuses.
-#[derive(Debug, Object)]
-struct Refusal {
-    error: ErrorBody,
-}
-
+/// What is refused, and with which status, the document says of each operation by itself.
 impl ApiResponse for ApiError {
     fn meta() -> MetaResponses {
-        let response = |status, description| MetaResponse {
-            description,
-            status: Some(status),
-            status_range: None,
-            content: vec![poem_openapi::registry::MetaMediaType {
-                content_type: "application/json",
-                schema: <Refusal as poem_openapi::types::Type>::schema_ref(),
-            }],
-            headers: vec![],
-        };
-        MetaResponses {
-            responses: vec![
-                response(400, "The input is not of the form that API.md gives"),
-                response(401, "No valid token, or a wrong password"),
-                response(403, "Not allowed"),
-                response(413, "The body is too large"),
-                response(429, "Too many requests; see Retry-After"),
-                response(500, "The server failed"),
-                response(503, "Not now; see Retry-After"),
-            ],
-        }
+        MetaResponses { responses: vec![] }
     }
 
-    fn register(registry: &mut Registry) {
-        <Refusal as poem_openapi::types::Type>::register(registry);
-    }
+    fn register(_: &mut Registry) {}
 }
 
 /// An answer with data: the other half of the envelope.

@@ -9,22 +9,24 @@ use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde::Deserialize;
 
-use super::Gateway;
 use super::caller::Caller;
 use super::error::{ApiError, Envelope};
 use super::payload::Strict;
 use super::upgrade::Upgrade;
+use super::{Gateway, Tag};
 use crate::ids::{Nonce, RoomName, Seq};
 use crate::limits::REPEAT;
 use crate::protocol::{self, ErrorType, TraceContext, check_text};
 use crate::session::Position;
 
 /// How many messages a page of the history has without `limit`.
-const DEFAULT_PAGE: u64 = 50;
+pub const DEFAULT_PAGE: u64 = 50;
+/// The most that it may ask for (wire contract).
+pub const MAX_PAGE: u64 = 200;
 /// The most bytes that the texts of a page have as JSON; one message is a page, however long it is.
 const PAGE_BYTES: usize = 1024 * 1024;
 /// The most messages that `last` may ask for (wire contract).
-const MAX_LAST: u64 = 200;
+pub const MAX_LAST: u64 = 200;
 
 #[derive(Debug, Object)]
 pub struct Sender {
@@ -76,10 +78,11 @@ pub struct History {
 }
 
 #[derive(Debug, Object, Deserialize)]
+#[oai(rename = "MessageDraft")] // `NewMessage` is what Go calls the maker of a `Message`
 pub struct NewMessage {
-    /// 1 to 4,096 bytes, not only white space, no U+0000.
+    /// Not only white space, no U+0000. Its length is counted in bytes of UTF-8.
     text: String,
-    /// 1 to 64 characters: the same one again gets the first message back.
+    /// Your own name for it: the same one again gets the first message back.
     #[serde(default, deserialize_with = "crate::protocol::present")]
     nonce: Option<String>,
 }
@@ -168,10 +171,10 @@ fn escaped(text: &str) -> usize {
 #[derive(Debug)]
 pub struct Messages;
 
-#[OpenApi(prefix_path = "/api/v1")]
+#[OpenApi(prefix_path = "/api/v1", tag = "Tag::Rooms")]
 impl Messages {
     /// Read a room's history. Without `before` and `after`: the newest messages.
-    #[oai(path = "/rooms/:room/messages", method = "get")]
+    #[oai(path = "/rooms/:room/messages", method = "get", operation_id = "readHistory")]
     async fn history(
         &self,
         gateway: Data<&Arc<Gateway>>,
@@ -180,13 +183,16 @@ impl Messages {
         before: Query<Option<u64>>,
         /// Only messages with a greater `seq`, and those next to it.
         after: Query<Option<u64>>,
-        /// 1 to 200.
-        #[oai(validator(minimum(value = "1"), maximum(value = "200")))]
+        /// How many at most.
         limit: Query<Option<u64>>,
     ) -> Result<Json<Envelope<History>>, ApiError> {
         let room = room_name(&room)?;
         let (before, after) = (seq_in_range(before.0)?, seq_in_range(after.0)?);
         let limit = limit.0.unwrap_or(DEFAULT_PAGE);
+        if !(1..=MAX_PAGE).contains(&limit) {
+            let message = format!("`limit` is 1 to {MAX_PAGE}");
+            return Err(ApiError::new(ErrorType::BadBinding, message));
+        }
         let store = &gateway.replica.store;
         // The head first, so that it is never behind the messages by more than what came in between.
         let head = gateway.replica.rooms.stored_head(room.id()).await?;
@@ -209,7 +215,7 @@ impl Messages {
     }
 
     /// Publish a message. Answered when it is durable.
-    #[oai(path = "/rooms/:room/messages", method = "post")]
+    #[oai(path = "/rooms/:room/messages", method = "post", operation_id = "sendMessage")]
     async fn publish(
         &self,
         gateway: Data<&Arc<Gateway>>,
@@ -260,8 +266,13 @@ impl Messages {
         Ok(Published::New(Json(Envelope::of(message.into()))))
     }
 
-    /// Join a room: a WebSocket. The token is the first subprotocol, or a bearer; without one the session is read only.
-    #[oai(path = "/rooms/:room/messages/ws", method = "get")]
+    /// Follow a room: a WebSocket, for a library of its own. The token is the first subprotocol, or a bearer; without one the
+    /// session is read only. API.md describes the frames.
+    #[oai(
+        path = "/rooms/:room/messages/ws",
+        method = "get",
+        operation_id = "followRoom"
+    )]
     async fn join(
         &self,
         request: &Request,
@@ -271,7 +282,7 @@ impl Messages {
         after: Query<Option<u64>>,
         /// The id of the message at `after`: resumes only if it is still the same one.
         id: Query<Option<String>>,
-        /// Begin so many messages back, 0 to 200.
+        /// Begin so many messages back.
         last: Query<Option<u64>>,
     ) -> Result<Upgrade, ApiError> {
         let room = room_name(&room)?;

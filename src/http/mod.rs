@@ -3,6 +3,7 @@
 mod accounts;
 mod admission;
 mod caller;
+mod document;
 mod error;
 mod forwarded;
 mod held;
@@ -23,7 +24,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use ipnet::IpNet;
 use poem::middleware::CatchPanic;
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route};
-use poem_openapi::OpenApiService;
+use poem_openapi::{OpenApiService, Tags};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
@@ -36,9 +37,17 @@ use crate::auth::{Hasher, Tokens};
 use crate::replica::Replica;
 use crate::web::{Constant, Site};
 use accounts::Accounts;
+pub use document::Bounds;
 use messages::Messages;
 use payload::BodyLimit;
 use trace::{Answered, Asked, route};
+
+/// What a reader of the OpenAPI document has to know besides.
+const DESCRIPTION: &str = "Accounts, rooms and messages; API.md is the contract, and describes the frames of the WebSocket, too.
+
+Every answer is an object with `error` and `data`, one of which is null. There may be keys that this document does not know: \
+ignore them. Lengths are given in characters; where the server counts bytes of UTF-8 it may refuse what seems to fit. \
+A path that is none is 404 `NOT_FOUND`, another method 405 `METHOD_NOT_ALLOWED`, with a header `Allow`.";
 
 /// What the routes work with.
 #[derive(Debug)]
@@ -58,14 +67,24 @@ pub struct Gateway {
 #[derive(Debug, Clone, Copy)]
 pub struct ClientAddress(pub IpAddr);
 
-fn service() -> OpenApiService<(Accounts, Messages), ()> {
-    OpenApiService::new((Accounts, Messages), "chat-gateway", env!("CARGO_PKG_VERSION"))
-        .description("Chat over WebSocket. API.md describes the frames.")
+/// What an operation of the OpenAPI document is about.
+#[derive(Debug, Tags)]
+#[oai(rename_all = "lowercase")]
+enum Tag {
+    /// Accounts and tokens.
+    Accounts,
+    /// Rooms and their messages.
+    Rooms,
 }
 
-/// The OpenAPI document.
-pub fn spec() -> String {
-    service().spec()
+fn service() -> OpenApiService<(Accounts, Messages), ()> {
+    OpenApiService::new((Accounts, Messages), "chat-gateway", env!("CARGO_PKG_VERSION"))
+        .description(DESCRIPTION)
+}
+
+/// The OpenAPI document of a deployment.
+pub fn openapi(bounds: Bounds) -> String {
+    document::describe(&service(), bounds)
 }
 
 /// The whole surface for clients.
@@ -73,7 +92,16 @@ pub fn routes(gateway: Gateway) -> Surface {
     let service = service();
     let gateway = Arc::new(gateway);
     let max_bytes = gateway.replica.rules.message_max_bytes;
-    let (site, limit) = (Site::new(&service, max_bytes), BodyLimit::new(max_bytes));
+    let bounds = Bounds {
+        message_max_bytes: max_bytes,
+        password_min_bytes: gateway.password_min_bytes,
+    };
+    let openapi = document::describe(&service, bounds);
+    let clickable = service.swagger_ui_html().replace(&service.spec(), &openapi);
+    let (site, limit) = (
+        Site::new(clickable, openapi, max_bytes),
+        BodyLimit::new(max_bytes),
+    );
     let routes = site.add_to(Route::new()).nest_no_strip("/api/v1", service);
     let app = routes
         .with(CatchPanic::new().with_handler(|_| error::panicked()))

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 
-use poem_openapi::{OpenApi, OpenApiService, Webhook};
 use pulldown_cmark::{CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
 
 use super::asset::Asset;
@@ -35,11 +34,11 @@ pub fn contract() -> Asset {
     Asset::new(super::HTML, policy, page)
 }
 
-/// The OpenAPI document in Swagger UI.
-pub fn clickable<T: OpenApi + 'static, W: Webhook + 'static>(service: &OpenApiService<T, W>) -> Asset {
+/// The OpenAPI document in Swagger UI, as poem-openapi makes the page.
+pub fn clickable(page: String) -> Asset {
     // The script has a body in a string, too.
     let body = "</head>\n<body>\n";
-    let page = service.swagger_ui_html().replace(body, &format!("{body}{BACK}"));
+    let page = page.replace(body, &format!("{body}{BACK}"));
     Asset::new(super::HTML, CLICKABLE_POLICY.to_owned(), page)
 }
 

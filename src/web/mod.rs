@@ -7,7 +7,6 @@ mod page;
 use http::{Method, StatusCode, header};
 use poem::endpoint::make_sync;
 use poem::{Request, Response, Route, get};
-use poem_openapi::{OpenApi, OpenApiService, Webhook};
 
 use asset::Asset;
 pub use asset::Constant;
@@ -23,16 +22,14 @@ const JSON: &str = "application/json";
 pub struct Site([(&'static str, Asset); 4]);
 
 impl Site {
-    pub fn new<T: OpenApi + 'static, W: Webhook + 'static>(
-        service: &OpenApiService<T, W>,
-        message_max_bytes: usize,
-    ) -> Self {
-        let spec = Asset::new(JSON, DATA_POLICY.to_owned(), service.spec());
+    /// `clickable` is the page that shows what `openapi` says.
+    pub fn new(clickable: String, openapi: String, message_max_bytes: usize) -> Self {
+        let openapi = Asset::new(JSON, DATA_POLICY.to_owned(), openapi);
         Self([
             ("/", page::page(message_max_bytes)),
             ("/api/v1/docs", docs::contract()),
-            ("/api/v1/docs/openapi", docs::clickable(service)),
-            ("/api/v1/openapi.json", spec),
+            ("/api/v1/docs/openapi", docs::clickable(clickable)),
+            ("/api/v1/openapi.json", openapi),
         ])
     }
 
