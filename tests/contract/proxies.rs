@@ -1,4 +1,4 @@
-//! Behind the real nginx and HAProxy, as deploy/ tells to configure them: the page's own WebSocket connects, the client's
+//! Behind the real nginx, HAProxy, Caddy and Traefik, as deploy/ tells to configure them: the page's own WebSocket connects, the client's
 //! address is the client's, and what a client claims about itself counts for nothing.
 
 use std::net::Ipv4Addr;
@@ -29,13 +29,38 @@ async fn haproxy_as_documented() {
     let replica = cluster.replica(0).base_url().replace("http://", "");
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/haproxy.cfg");
     let balancer = Balancer::haproxy(&file, &replica, &cluster.replica(0).ops_url()).await;
+    answers(&balancer).await;
+    works(&cluster, &balancer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn caddy_as_documented() {
+    let cluster = Cluster::start(binary(), Backend::Embedded, 1, &SETTINGS).await;
+    let replica = cluster.replica(0).base_url().replace("http://", "");
+    let file = include_str!("../../deploy/Caddyfile");
+    works(&cluster, &Balancer::caddy(file, &replica).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn traefik_as_documented() {
+    let cluster = Cluster::start(binary(), Backend::Embedded, 1, &SETTINGS).await;
+    let replica = cluster.replica(0).base_url().replace("http://", "");
+    let start = include_str!("../../deploy/traefik/traefik.yaml");
+    let routes = include_str!("../../deploy/traefik/chat.yaml");
+    if let Some(balancer) = Balancer::traefik(start, routes, &replica).await {
+        answers(&balancer).await;
+        works(&cluster, &balancer).await;
+    }
+}
+
+/// Until it has found its replica.
+async fn answers(balancer: &Balancer) {
     let ready = || async {
         let url = format!("{}/api/v1/rooms/a/messages", balancer.base_url());
         let answer = testkit::http().get(url).send().await;
         answer.is_ok_and(|answer| answer.status() == 200)
     };
-    testkit::until("HAProxy has found its replica", super::raw::PATIENCE, ready).await;
-    works(&cluster, &balancer).await;
+    testkit::until("it has found its replica", super::raw::PATIENCE, ready).await;
 }
 
 async fn works(cluster: &Cluster, balancer: &Balancer) {

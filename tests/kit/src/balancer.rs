@@ -1,4 +1,4 @@
-//! nginx or HAProxy before replicas, with the configuration that deployments are told to use, or one of a test's own.
+//! nginx, HAProxy, Caddy or Traefik before replicas, with the configuration that deployments are told to use, or one of a test's own.
 
 use std::{fs, path::Path};
 
@@ -6,6 +6,7 @@ use tokio::net::TcpStream;
 
 use crate::companion::Companion;
 use crate::process::{START_LIMIT, free_port, until};
+use crate::watching::script;
 
 /// A balancer on a port of its own. Ends when it is dropped.
 pub struct Balancer {
@@ -52,6 +53,42 @@ impl Balancer {
         args.push(file.display().to_string());
         let process = Companion::start(Path::new("env"), args, Companion::folder("haproxy"));
         Self { port, process }.listening().await
+    }
+
+    /// Caddy with this file, in which `:80` is its own address and `127.0.0.1:8080` the replica's.
+    pub async fn caddy(file: &str, replica: &str) -> Self {
+        let (port, folder) = (free_port(), Companion::folder("caddy"));
+        assert!(
+            file.contains(":80 {") && file.contains("127.0.0.1:8080"),
+            "{file}"
+        );
+        let file = file
+            .replace(":80 {", &format!("http://:{port} {{"))
+            .replace("127.0.0.1:8080", replica);
+        fs::write(folder.join("Caddyfile"), format!("{{\n\tadmin off\n}}\n{file}")).expect("a configuration");
+        let args = ["run", "--config", "Caddyfile"];
+        let process = Companion::start(Path::new("caddy"), args, folder);
+        Self { port, process }.listening().await
+    }
+
+    /// Traefik with these two files, in which `:80` is its own address and `127.0.0.1:8080` the replica's. `None` where there
+    /// is none to be had, which has been said as by [`skipped`].
+    pub async fn traefik(start: &str, routes: &str, replica: &str) -> Option<Self> {
+        let binary = script("traefik").await?;
+        let (port, folder) = (free_port(), Companion::folder("traefik"));
+        assert!(
+            start.contains("\":80\"") && routes.contains("127.0.0.1:8080"),
+            "{start}{routes}"
+        );
+        let start = start.replace(":80\"", &format!("127.0.0.1:{port}\""));
+        fs::write(folder.join("traefik.yaml"), start).expect("a configuration");
+        fs::write(
+            folder.join("chat.yaml"),
+            routes.replace("127.0.0.1:8080", replica),
+        )
+        .expect("routes");
+        let process = Companion::start(&binary, ["--configFile=traefik.yaml"], folder);
+        Some(Self { port, process }.listening().await)
     }
 
     async fn listening(self) -> Self {

@@ -20,18 +20,23 @@ pub fn skipped(why: &str) {
     println!("SKIPPED: {why}");
 }
 
-/// The collector, built where it is missing; `None` where it cannot be, which has been said as by [`skipped`].
-pub async fn collector_binary() -> Option<PathBuf> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../collector");
-    let built = ended("tests/collector", BUILD_LIMIT, command(script)).await;
-    if !built.status.success() {
-        let said = String::from_utf8_lossy(&built.stderr);
-        skipped(&format!("the collector could not be built: {said}"));
+/// The program that a script of tests/ fetches or builds where it is missing, and prints the path of; `None` where it
+/// cannot be had, which has been said as by [`skipped`].
+pub(crate) async fn script(name: &'static str) -> Option<PathBuf> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name);
+    let done = ended(&format!("tests/{name}"), BUILD_LIMIT, command(script)).await;
+    if !done.status.success() {
+        let said = String::from_utf8_lossy(&done.stderr);
+        skipped(&format!("tests/{name} failed: {said}"));
         return None;
     }
-    Some(PathBuf::from(
-        String::from_utf8(built.stdout).expect("a path").trim(),
-    ))
+    let path = String::from_utf8(done.stdout).expect("a path");
+    Some(PathBuf::from(path.trim()))
+}
+
+/// The collector.
+pub async fn collector_binary() -> Option<PathBuf> {
+    script("collector").await
 }
 
 /// A Prometheus of its own that scrapes and evaluates rules every second.
