@@ -73,7 +73,10 @@ export function showPending(entries, outbox, me, composer) {
     drawn.set(entry, item);
     item.dataset.state = entry.state;
     const state = item.querySelector(".state");
-    state.textContent = entry.reason && entry.state === "refused" ? `${entry.reason}. ` : SAYS[entry.state];
+    const says = document.createElement("span");
+    says.className = "says";
+    says.textContent = entry.reason && entry.state === "refused" ? `${entry.reason}. ` : SAYS[entry.state];
+    state.replaceChildren(says);
     const edit = () => {
       outbox.remove(entry);
       composer.giveBack(entry.text);
