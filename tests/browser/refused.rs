@@ -1,4 +1,4 @@
-//! A page whose WebSocket is refused says why.
+//! A page whose WebSocket is refused says why, and waits as long as it is told.
 
 use testkit::{Backend, Balancer};
 
@@ -39,5 +39,28 @@ async fn a_page_behind_a_proxy_that_loses_its_port_says_so() {
     other.connected().await;
     closed(vec![other]).await;
     window.close().await;
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn a_page_for_which_there_is_no_room_now_waits_ten_seconds() {
+    let _turn = TURN.lock().await;
+    let Some(browser) = Browser::start().await else {
+        return;
+    };
+    let settings = [("LIMIT_SESSIONS_PER_ADDRESS", "1")];
+    let cluster = replicas(Backend::Embedded, 1, &settings).await;
+    let window = browser.window().await;
+    window.visit(&cluster.replica(0).base_url()).await;
+    window.click("#just-read").await;
+    window.connected().await;
+    window.open_tab().await;
+    window.visit(&cluster.replica(0).base_url()).await;
+    window.click("#just-read").await;
+    let told = "const [, seconds] = /in (\\d+) s/.exec(document.getElementById('status').innerText) ?? []; return Number(seconds)";
+    let seconds = window.until("it says how long it waits", told).await;
+    let seconds = seconds.as_f64().expect("a number");
+    assert!((10.0..=11.0).contains(&seconds), "{seconds} s");
+    closed(vec![window]).await;
     browser.end().await;
 }

@@ -29,13 +29,16 @@ async fn what_was_written_offline_is_sent_from_another_room() {
     let Some(browser) = Browser::start().await else {
         return;
     };
-    let (cluster, proxy, url) = behind_a_proxy(&[]).await;
+    let (cluster, proxy, url) = behind_a_proxy(&[("LIMIT_MESSAGES_PER_SECOND", "2")]).await;
+    let replica = cluster.replica(0);
     let window = browser.window().await;
     window.visit(&url).await;
     window.sign_up("Ann").await;
     window.go_to_room("tea").await;
     take_away(&proxy, &window).await;
-    let texts = ["one", "two", "three"];
+    let texts = [
+        "one", "two", "three", "four", "five", "six", "seven", "eight", "nine",
+    ];
     for text in texts {
         window.say(text).await;
     }
@@ -43,18 +46,34 @@ async fn what_was_written_offline_is_sent_from_another_room() {
 
     window.choose_room("lobby").await;
     window.until_unsent(&[]).await;
-    window.until_says("elsewhere", "3 in tea").await;
-    let mark = "return document.querySelector('#room-list a[href=\"#tea\"]').parentElement.textContent.includes('3 unsent')";
+    window.until_says("elsewhere", "9 in tea").await;
+    let mark = "return document.querySelector('#room-list a[href=\"#tea\"]').parentElement.textContent.includes('9 unsent')";
     window.until("the list marks the room", mark).await;
 
+    // Faster than the server takes them, and then as it says.
     proxy.accept().await;
-    until_stored(cluster.replica(0), "tea", &texts).await;
+    until_stored(replica, "tea", &texts).await;
+    let refused = refusals(replica).await;
+    assert!(
+        (1..=texts.len()).contains(&refused),
+        "{refused} refusals: it waits as it is told"
+    );
     let sent = "return !document.getElementById('elsewhere').checkVisibility() && !document.querySelector('#room-list .unsent')";
     window.until("nothing is unsent", sent).await;
     window.go_to_room("tea").await;
     window.until_texts(&texts).await;
-    closed(vec![window]).await;
+    window.close().await;
     browser.end().await;
+}
+
+/// How many messages were refused as too fast.
+async fn refusals(replica: &Replica) -> usize {
+    let metrics = replica.metrics().await;
+    let line = metrics
+        .lines()
+        .find(|line| line.starts_with("chat_refusals_total{") && line.contains("RATE_LIMITED"));
+    let count = line.and_then(|line| line.rsplit(' ').next()?.parse().ok());
+    count.expect("a number of refusals")
 }
 
 #[tokio::test]
@@ -254,8 +273,13 @@ async fn a_full_outbox_says_so_and_leaves_the_text_in_its_box() {
     assert_eq!(window.js(kept).await, "one too many");
     window.until("no more wait", two_hundred).await;
 
-    // There is room again once they are sent.
+    // There is room again once they are sent, in order and once, however often the way is cut.
     proxy.accept().await;
+    for left in [180, 120, 60] {
+        let fewer = format!("return document.querySelectorAll('#pending li').length <= {left}");
+        window.until("some are sent", &fewer).await;
+        proxy.cut();
+    }
     let none = "return !document.querySelector('#pending li')";
     window.until("they are sent", none).await;
     window.click("#send").await;
