@@ -66,7 +66,7 @@ class ApiServer:
             "kube-apiserver", f"--etcd-servers={etcd}", f"--secure-port={self.port}", "--bind-address=127.0.0.1",
             f"--cert-dir={self.folder}/certificates", f"--token-auth-file={tokens}", "--authorization-mode=RBAC",
             "--service-account-issuer=https://test", f"--service-account-key-file={key}",
-            f"--service-account-signing-key-file={key}", "--service-cluster-ip-range=10.0.0.0/24",
+            f"--service-account-signing-key-file={key}", "--service-cluster-ip-range=10.0.0.0/24,fd00:10::/112",
             "--disable-admission-plugins=ServiceAccount", "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none",
         )  # fmt: skip
         self.wait(lambda: self.get("/readyz", server) == b"ok", "it is ready")

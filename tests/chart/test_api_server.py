@@ -4,12 +4,14 @@ import copy
 import json
 import os
 import subprocess
+import tempfile
 import unittest
 
 import schemas
 from api_server import ApiServer, Refused
 from matrix import FILES, INLINE, MATRIX
 from render import CHART, IMAGE, merge, pods, render
+from test_rollout import bumped
 
 BINARIES = os.environ.get("API_SERVER")
 RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn", "audit")}
@@ -78,6 +80,27 @@ class AnApiServer(unittest.TestCase):
                 self.assertNotIn("%!", notes)
                 embedded = "DATABASE_URL" not in json.dumps(self.rendered[name])
                 self.assertEqual("runs embedded" in notes, embedded)
+
+    def test_replicas_are_anothers_and_a_chart_of_another_version_changes_no_pod(self):
+        def deployment():
+            return json.loads(self.server.ask("GET", path)[0])
+
+        path = "/apis/apps/v1/namespaces/chat/deployments/scaled-chat-gateway"
+        clustered = merge(IMAGE, MATRIX["clustered"])
+        scaled = merge(IMAGE, MATRIX["clustered, scaled by another"])
+        options = ["--namespace", "chat", "--no-hooks", "--values", "-"]
+        self.helm("install", "scaled", str(CHART), *options, values=merge(clustered, {"replicas": 5}))
+        self.addCleanup(self.helm, "uninstall", "scaled", "--namespace", "chat", "--no-hooks")
+        self.assertEqual(deployment()["spec"]["replicas"], 5)
+        self.helm("upgrade", "scaled", str(CHART), *options, values=scaled)
+        self.assertEqual(deployment()["spec"]["replicas"], 1, "as values.yaml says")
+        scale = {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "scaled-chat-gateway", "namespace": "chat"}}
+        self.server.ask("PUT", f"{path}/scale", scale | {"spec": {"replicas": 7}})
+        before = deployment()
+        with tempfile.TemporaryDirectory() as folder:
+            self.helm("upgrade", "scaled", str(bumped(folder, version="9.8.7")), *options, values=scaled)
+        self.assertEqual(deployment()["metadata"]["labels"]["helm.sh/chart"], "chat-gateway-9.8.7")
+        self.assertEqual(deployment()["spec"], before["spec"])
 
     def test_a_release_goes_from_a_trial_to_production_and_back(self):
         helm = self.helm

@@ -13,6 +13,16 @@ from render import CHART, CLUSTERED, merge, of_kind, render
 MOST = 1.3  # times its usual sessions that a replica may have
 
 
+def bumped(folder, **lines):
+    """A copy of the chart with other lines in its Chart.yaml."""
+    copy = shutil.copytree(CHART, pathlib.Path(folder) / "-".join(lines))
+    text = (copy / "Chart.yaml").read_text()
+    for key, value in lines.items():
+        text = re.sub(rf"^{key}: .*$", f"{key}: {value}", text, flags=re.MULTILINE)
+    (copy / "Chart.yaml").write_text(text)
+    return copy
+
+
 def spec(values, **options):
     """The Deployment's."""
     return of_kind(render(values, **options), "Deployment")["spec"]
@@ -53,14 +63,6 @@ class Rollout(unittest.TestCase):
         self.assertGreater(given["progressDeadlineSeconds"], 700)
 
     def test_a_chart_of_another_version_restarts_nobody(self):
-        def bumped(folder, **lines):
-            copy = shutil.copytree(CHART, pathlib.Path(folder) / "-".join(lines))
-            text = (copy / "Chart.yaml").read_text()
-            for key, value in lines.items():
-                text = re.sub(rf"^{key}: .*$", f"{key}: {value}", text, flags=re.MULTILINE)
-            (copy / "Chart.yaml").write_text(text)
-            return copy
-
         with tempfile.TemporaryDirectory() as folder:
             chart = bumped(folder, version="9.8.7")
             for name in ("default", "clustered", "everything", "everything, inline"):
