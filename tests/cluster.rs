@@ -17,6 +17,7 @@ mod cluster {
     mod durable;
     mod failover;
     mod faulty_redis;
+    mod forged;
     mod linger;
     mod memory;
     mod migrate;
@@ -26,6 +27,7 @@ mod cluster {
     mod prefix;
     mod ready;
     mod redis_away;
+    mod release_before;
     mod resume;
     mod rights;
     mod sizing;

@@ -20,7 +20,7 @@ use crate::limits::{Limits, SharedCounts};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::publish::Publishing;
-use crate::relay::Relay;
+use crate::relay::{Relay, TagKey};
 use crate::replica::{Replica, Rules};
 use crate::room::Rooms;
 use crate::store::Store;
@@ -57,7 +57,7 @@ impl App {
         let replica = Arc::new(Replica::build(
             &settings,
             store,
-            redis,
+            redis.map(|(client, counts)| (client, counts, TagKey::of(key.as_ref()))),
             most,
             stop_workers.clone(),
             tools,
@@ -98,7 +98,7 @@ impl Replica {
     fn build(
         settings: &Settings,
         store: Store,
-        redis: Option<(redis::Client, SharedCounts)>,
+        redis: Option<(redis::Client, SharedCounts, TagKey)>,
         most: usize,
         stop: CancellationToken,
         tools: Tools,
@@ -109,9 +109,9 @@ impl Replica {
         let rooms = Rooms::new(store.clone(), share, warm, linger, tools.clone());
         let (relay, shared_counts) = match redis {
             None => (Relay::None, None),
-            Some((client, counts)) => {
+            Some((client, counts, key)) => {
                 let prefix = &settings.relay_prefix;
-                let relay = Relay::start(client, prefix, rooms.clone(), stop, tools.clone());
+                let relay = Relay::start(client, prefix, key, rooms.clone(), stop, tools.clone());
                 (relay, Some(counts))
             }
         };

@@ -56,6 +56,7 @@ struct Instruments {
     relay_published: Counter<u64>,
     relay_received: Counter<u64>,
     relay_dropped: Counter<u64>,
+    relay_forged: Counter<u64>,
     relay_unreadable: Counter<u64>,
     relay_connected: Gauge<u64>,
     relay_round_trip_seconds: Histogram<f64>,
@@ -162,6 +163,10 @@ impl Metrics {
             relay_published: counter("chat.relay.published", "Messages that Redis took."),
             relay_received: counter("chat.relay.received", "Messages heard from Redis."),
             relay_dropped: counter("chat.relay.dropped", "Messages that Redis did not take."),
+            relay_forged: counter(
+                "chat.relay.forged",
+                "Envelopes heard that no replica with our JWT_SECRET has sent.",
+            ),
             relay_unreadable: counter(
                 "chat.relay.unreadable",
                 "Pushes that are no envelope of this version.",
@@ -227,6 +232,7 @@ impl Metrics {
             &i.relay_published,
             &i.relay_received,
             &i.relay_dropped,
+            &i.relay_forged,
             &i.relay_unreadable,
         ];
         counters.into_iter().for_each(|counter| counter.add(0, &[]));
@@ -363,6 +369,10 @@ impl Metrics {
 
     pub fn relay_received(&self) {
         self.0.relay_received.add(1, &[]);
+    }
+
+    pub fn relay_forged(&self) {
+        self.0.relay_forged.add(1, &[]);
     }
 
     pub fn relay_unreadable(&self) {

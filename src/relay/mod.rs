@@ -4,6 +4,7 @@
 mod envelope;
 mod publisher;
 mod subscriber;
+mod tag;
 
 use std::time::Duration;
 
@@ -15,8 +16,9 @@ use crate::room::{Entry, Rooms};
 use crate::telemetry::Origin;
 use crate::tools::Tools;
 
-use envelope::Envelope;
+use envelope::{Envelope, Opened};
 use publisher::Publisher;
+pub use tag::TagKey;
 
 /// How long Redis may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -31,17 +33,25 @@ pub enum Relay {
 
 impl Relay {
     /// Starts publishing to and hearing from Redis. Redis need not be there yet.
-    pub fn start(client: Client, prefix: &str, rooms: Rooms, stop: CancellationToken, tools: Tools) -> Self {
+    pub fn start(
+        client: Client,
+        prefix: &str,
+        key: TagKey,
+        rooms: Rooms,
+        stop: CancellationToken,
+        tools: Tools,
+    ) -> Self {
         let channels = Channels {
             prefix: prefix.to_owned(),
         };
-        let publisher = Publisher::start(client.clone(), channels.clone(), &tools);
+        let publisher = Publisher::start(client.clone(), channels.clone(), key.clone(), &tools);
         tools.metrics.relay_begins();
         let workers = tools.workers.clone();
         let subscriber = subscriber::Subscriber {
             client,
             heartbeat: channels.heartbeat(),
             channels,
+            key,
             rooms,
             publisher: publisher.clone(),
             metrics: tools.metrics,

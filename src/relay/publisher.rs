@@ -9,7 +9,7 @@ use redis::{AsyncConnectionConfig, Client, Pipeline, RedisError};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::{Channels, Envelope, TIMEOUT};
+use super::{Channels, Envelope, TIMEOUT, TagKey};
 use crate::ids::RoomId;
 use crate::metrics::Metrics;
 use crate::room::Entry;
@@ -29,6 +29,7 @@ const RETRY: Duration = Duration::from_millis(100);
 pub struct Publisher {
     queue: mpsc::Sender<Outgoing>,
     channels: Channels,
+    key: TagKey,
     metrics: Metrics,
     traces: Traces,
 }
@@ -41,7 +42,7 @@ struct Outgoing {
 }
 
 impl Publisher {
-    pub(super) fn start(client: Client, channels: Channels, tools: &Tools) -> Self {
+    pub(super) fn start(client: Client, channels: Channels, key: TagKey, tools: &Tools) -> Self {
         let (queue, receiver) = mpsc::channel(QUEUE);
         let (metrics, traces) = (tools.metrics.clone(), tools.traces.clone());
         tools
@@ -50,6 +51,7 @@ impl Publisher {
         Self {
             queue,
             channels,
+            key,
             metrics,
             traces,
         }
@@ -59,7 +61,7 @@ impl Publisher {
         let channel = self.channels.room(room);
         let relayed = |parent| self.traces.relay(parent, &channel, entry.point());
         let (span, trace) = origin.trace.and_then(relayed).unzip();
-        let payload = Envelope::of(entry, Origin { trace, ..origin }).0;
+        let payload = Envelope::of(room, entry, Origin { trace, ..origin }, &self.key).0;
         self.queue(Outgoing {
             channel,
             payload,

@@ -2,6 +2,7 @@
 //! no queue between. It is made anew for ever. That it works is proven by hearing our own heartbeat through it,
 //! not by a socket that is connected.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,11 +15,11 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::publisher::Publisher;
-use super::{Channels, Envelope, TIMEOUT};
+use super::{Channels, Envelope, Opened, TIMEOUT, TagKey};
 use crate::health::Health;
 use crate::ids::RoomId;
 use crate::metrics::Metrics;
-use crate::room::Rooms;
+use crate::room::{Changes, Rooms};
 
 /// How often the heartbeat goes out.
 const BEAT: Duration = Duration::from_millis(1000);
@@ -26,6 +27,8 @@ const BEAT: Duration = Duration::from_millis(1000);
 const DEAF: Duration = Duration::from_millis(3500);
 /// The first and the longest wait between two tries to connect; half of it is jitter.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// How long hints gather until the rooms are looked at.
+const HINTS: Duration = Duration::from_millis(100);
 /// How many channels one SUBSCRIBE names.
 const BULK: usize = 500;
 
@@ -33,6 +36,7 @@ pub(super) struct Subscriber {
     pub client: Client,
     pub channels: Channels,
     pub heartbeat: String,
+    pub key: TagKey,
     pub rooms: Rooms,
     pub publisher: Publisher,
     pub metrics: Metrics,
@@ -95,7 +99,7 @@ impl Subscriber {
         let mut connection = self.connect(ear.clone()).await?;
         connection.subscribe(self.heartbeat.as_str()).await?;
         // What changed until now is in the list of live rooms, which is subscribed as a whole.
-        let interest = self.rooms.interest();
+        let (interest, hints) = (self.rooms.interest(), self.rooms.hints());
         let all = self.rooms.ids();
         self.hear(&mut connection, &all).await?;
         self.metrics.relay_connected(true);
@@ -104,7 +108,7 @@ impl Subscriber {
         let mut beat = tokio::time::interval(BEAT);
         loop {
             tokio::select! {
-                changes = interest.changes() => {
+                changes = interest.next() => {
                     let wanted = |want| changes.iter().filter(move |(_, w)| **w == want).map(|(room, _)| *room);
                     let dropped: Vec<String> = wanted(false).map(|room| self.channels.room(room)).collect();
                     for some in dropped.chunks(BULK) {
@@ -119,6 +123,12 @@ impl Subscriber {
                     }
                     *ear.beat.lock() = Instant::now();
                     self.publisher.send(self.heartbeat.clone(), Vec::new());
+                }
+                hinted = gather(&hints) => {
+                    let rooms: Vec<RoomId> = hinted.into_keys().collect();
+                    if !matches!(timeout(TIMEOUT, self.rooms.check_heads(&rooms)).await, Ok(Ok(()))) {
+                        tracing::debug!("the heads of rooms cannot be read that an older replica spoke of");
+                    }
                 }
                 _ = closed.changed() => return Err(Lost::Closed),
             }
@@ -143,7 +153,7 @@ impl Subscriber {
 
     async fn connect(&self, ear: Arc<Ear>) -> Result<MultiplexedConnection, RedisError> {
         let (rooms, channels, metrics) = (self.rooms.clone(), self.channels.clone(), self.metrics.clone());
-        let (heartbeat, health) = (self.heartbeat.clone(), self.health.clone());
+        let (heartbeat, health, key) = (self.heartbeat.clone(), self.health.clone(), self.key.clone());
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(TIMEOUT))
             .set_response_timeout(Some(TIMEOUT))
@@ -157,12 +167,18 @@ impl Subscriber {
                             health.redis(Some(took));
                         }
                         Some((channel, payload)) => {
-                            match (channels.room_of(&channel), Envelope::open(payload)) {
-                                (Some(room), Some((entry, origin))) => {
+                            let Some(room) = channels.room_of(&channel) else {
+                                metrics.relay_unreadable();
+                                return Ok(());
+                            };
+                            match Envelope::open(room, payload, &key) {
+                                Opened::Message(entry, origin) => {
                                     metrics.relay_received();
                                     rooms.arrive(room, entry, origin);
                                 }
-                                _ => metrics.relay_unreadable(),
+                                Opened::Hint => rooms.hint(room),
+                                Opened::Forged => metrics.relay_forged(),
+                                Opened::Unreadable => metrics.relay_unreadable(),
                             }
                         }
                         None => metrics.relay_unreadable(),
@@ -177,6 +193,11 @@ impl Subscriber {
         let client = Client::open(info.clone().set_redis_settings(settings))?;
         client.get_multiplexed_async_connection_with_config(&config).await
     }
+}
+
+async fn gather(hints: &Changes) -> HashMap<RoomId, bool> {
+    tokio::time::sleep(HINTS).await;
+    hints.next().await
 }
 
 /// A push of the kind `message`: channel and payload.

@@ -1,5 +1,6 @@
 //! A room: the warm log and the sessions that follow it on this replica. It knows neither sockets nor Redis.
 
+mod changes;
 mod doubt;
 mod log;
 mod registry;
@@ -17,8 +18,9 @@ use parking_lot::Mutex;
 use tokio::sync::{OnceCell, watch};
 use tokio_util::task::TaskTracker;
 
+pub use changes::Changes;
 pub use log::{Entry, Hole, Log, Offered, Question, Read, Rewind, Verdict, WarmLimits};
-pub use registry::{EMPTY, Interest, Rooms, Seat};
+pub use registry::{EMPTY, Rooms, Seat};
 pub use row::{Follower, WRITE_BYTES, WRITE_FRAMES};
 pub use warmth::Warmth;
 

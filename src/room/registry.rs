@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, RwLock};
-use tokio::sync::Notify;
+use parking_lot::RwLock;
 
+use super::changes::Changes;
 use super::rewinds::Rewinds;
 use super::row::Row;
 use super::{Entry, Errands, Follower, Log, Offered, Question, Rewind, Room, WarmLimits, Warmth};
@@ -37,35 +37,9 @@ pub(super) struct Shared {
     limits: WarmLimits,
     warmth: Warmth,
     linger: Duration,
-    interest: Interest,
+    interest: Changes,
+    hints: Changes,
     rewinds: Rewinds,
-}
-
-/// Which rooms' channels the relay should begin or cease to hear, since it last asked. It is a state, not a
-/// queue: a room that comes and goes is in it once.
-#[derive(Debug, Default, Clone)]
-pub struct Interest(Arc<(Mutex<HashMap<RoomId, bool>>, Notify)>);
-
-impl Interest {
-    fn set(&self, room: RoomId, wanted: bool) {
-        self.0.0.lock().insert(room, wanted);
-        self.0.1.notify_one();
-    }
-
-    /// What changed: true is wanted. Waits until something has.
-    pub async fn changes(&self) -> HashMap<RoomId, bool> {
-        loop {
-            let changes = self.take();
-            if !changes.is_empty() {
-                return changes;
-            }
-            self.0.1.notified().await;
-        }
-    }
-
-    fn take(&self) -> HashMap<RoomId, bool> {
-        std::mem::take(&mut *self.0.0.lock())
-    }
 }
 
 /// A session's place in a live room; the room stays live while it is held.
@@ -148,21 +122,34 @@ impl Shared {
 impl Rooms {
     /// `share`: what all warm logs together may take.
     pub fn new(store: Store, share: Share, limits: WarmLimits, linger: Duration, tools: Tools) -> Self {
-        let (live, interest) = (RwLock::default(), Interest::default());
         Self(Arc::new(Shared {
-            live,
+            live: RwLock::default(),
             store,
             tools,
             limits,
             warmth: Warmth::new(share),
             linger,
-            interest,
+            interest: Changes::default(),
+            hints: Changes::default(),
             rewinds: Rewinds::default(),
         }))
     }
 
-    pub fn interest(&self) -> Interest {
+    /// Which rooms' channels the relay should begin (true) or cease to hear.
+    pub fn interest(&self) -> Changes {
         self.0.interest.clone()
+    }
+
+    /// Live rooms whose heads should be looked at.
+    pub fn hints(&self) -> Changes {
+        self.0.hints.clone()
+    }
+
+    /// Somebody says that there may be something new in a room.
+    pub fn hint(&self, room: RoomId) {
+        if self.0.live.read().contains_key(&room) {
+            self.0.hints.set(room, true);
+        }
     }
 
     /// Takes a seat; the first one brings the room to life: the relay is told first, then the store is read, so
