@@ -15,6 +15,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 use testkit::{Backend, Cluster, Prometheus};
 
+#[path = "prometheus/alertmanager.rs"]
+mod alertmanager;
 #[path = "prometheus/dashboard.rs"]
 mod dashboard;
 #[path = "prometheus/load.rs"]

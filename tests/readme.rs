@@ -109,7 +109,7 @@ fn whatever_a_page_links_is_there() {
 #[test]
 fn each_block_of_the_pages_is_run_by_a_test() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let tests: String = ["cluster", "contract"]
+    let tests: String = ["cluster", "contract", "prometheus", "telemetry"]
         .iter()
         .flat_map(|folder| fs::read_dir(root.join("tests").join(folder)).expect("tests"))
         .flatten()

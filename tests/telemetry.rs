@@ -9,6 +9,8 @@ mod context;
 mod others;
 #[path = "telemetry/outage.rs"]
 mod outage;
+#[path = "telemetry/sample.rs"]
+mod sample;
 #[path = "telemetry/sampling.rs"]
 mod sampling;
 #[path = "telemetry/secrets.rs"]
