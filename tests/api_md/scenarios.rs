@@ -148,20 +148,20 @@ pub async fn notices_a_dead_path(language: Language) {
 pub async fn ends_with_a_dead_token_and_goes_on_with_a_fresh_one(language: Language) {
     let (cluster, account) = site(&[]).await;
     let mut program = language.load(&[], cluster.replica(0).port()).await;
-    program.start("room", "not.a.token", Value::Null).await;
-    program.say(&["early"]).await;
+    // Said at once, before anybody can know.
+    let start = json!({"room": "room", "token": "not.a.token", "position": null});
+    program.command(json!({"start": start, "say": ["early"]})).await;
     program.until("ended", json!([401])).await;
     program.until("unsent", json!(["early"])).await;
     let state = program.say(&["into the void"]).await;
     assert_eq!(state["thrown"], 1, "what nothing would send is refused at once");
     assert_eq!(state["secure"], false, "as on a network of one's own");
 
-    let exp = SystemTime::now()
+    let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .expect("after 1970")
-        .as_secs()
-        + 3;
-    let claims = json!({"sub": account.id.to_string(), "username": account.username, "iat": 0, "exp": exp,
+        .as_secs();
+    let claims = json!({"sub": account.id.to_string(), "username": account.username, "iat": now, "exp": now + 6,
         "iss": "chat-gateway", "jti": "x"});
     let mortal = encode(
         &Header::default(),

@@ -10,9 +10,12 @@ use crate::{
     process::{bound_to_us, spawn},
 };
 
-/// psql on a database: unaligned tuples only, stops at the first error.
+/// psql on a database: unaligned tuples only, stops at the first error, and at what takes longer than a minute.
 pub(crate) fn psql(url: &str) -> Command {
     let mut command = bound_to_us(&program("psql"), "KILL");
+    command
+        .env("PGCONNECT_TIMEOUT", "60")
+        .env("PGOPTIONS", "-c statement_timeout=60s");
     command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", url]);
     command
 }
