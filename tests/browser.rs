@@ -1,14 +1,24 @@
 //! What a person does on the page, in real browsers, on real replicas.
 #![cfg(test)]
 
+#[path = "browser/accessible.rs"]
+mod accessible;
+#[path = "browser/account.rs"]
+mod account;
+#[path = "browser/devtools.rs"]
+mod devtools;
 #[path = "browser/names.rs"]
 mod names;
 #[path = "browser/path.rs"]
 mod path;
 #[path = "browser/place.rs"]
 mod place;
+#[path = "browser/reading.rs"]
+mod reading;
 #[path = "browser/refused.rs"]
 mod refused;
+#[path = "browser/start.rs"]
+mod start;
 #[path = "browser/storage.rs"]
 mod storage;
 #[path = "browser/tabs.rs"]
@@ -169,7 +179,7 @@ async fn the_page_fits_a_phone() {
         .await;
     phone.go_to_room(&"r".repeat(128)).await;
     phone
-        .until("it has closed", "return !document.getElementById('main').inert")
+        .until("it has closed", "return !document.getElementById('chat').inert")
         .await;
     assert!(phone.overflow().await <= 0, "a long room name fits");
     closed(vec![phone]).await;

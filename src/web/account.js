@@ -16,7 +16,6 @@ const SAID = {
   USER_EXISTS: "This name is taken already. Choose another, or log in.",
   BAD_PASSWORD: "This password cannot be used. Try one of another length.",
   BAD_BINDING: "This name cannot be used. Up to 64 characters, without special ones.",
-  OFFLINE: "The server cannot be reached. Try again in a moment.",
 };
 
 /** {token, user: {id, username}}, or null for a guest. */
@@ -93,6 +92,28 @@ export function accountForm(entered) {
   for (const choice of form.elements.mode) choice.addEventListener("change", mode);
   part("reveal").addEventListener("click", () => mask(secret.type === "text"));
 
+  /** Name and secret of the account that this form has made: what is left to do is to log in. */
+  let made = "";
+
+  async function getIn(body) {
+    const wanted = JSON.stringify(body);
+    if (!signingUp() || made === wanted) return call("login", { body });
+    let taken = null;
+    try {
+      await call("users", { body });
+      made = wanted;
+    } catch (refused) {
+      // It may be our own, made by a try whose answer was lost.
+      if (refused.type !== "USER_EXISTS") throw refused;
+      taken = refused;
+    }
+    try {
+      return await call("login", { body });
+    } catch (refused) {
+      throw taken && refused.type === "PASSWORD_MATCH_FAILED" ? taken : refused;
+    }
+  }
+
   form.addEventListener("submit", async (submit) => {
     submit.preventDefault();
     if (enter.ariaDisabled === "true") return;
@@ -102,17 +123,16 @@ export function accountForm(entered) {
     enter.ariaDisabled = "true";
     const body = { username: name.value, secret: secret.value };
     try {
-      if (signingUp()) await call("users", { body });
-      const got = await call("login", { body });
+      const got = await getIn(body);
       logIn(got, part("keep").checked);
       fresh();
       entered();
     } catch (refused) {
-      const wait = refused.retryAfter ? ` Try again in ${seconds(refused.retryAfter)}.` : " Try again in a moment.";
-      const busy = ["RATE_LIMITED", "OVERLOADED", "UNAVAILABLE"].includes(refused.type);
-      const text = busy ? `The server is busy.${wait}` : SAID[refused.type];
+      const when = refused.retryAfter ? seconds(refused.retryAfter) : "a moment";
+      const text = refused.fault ? `${refused.fault} Try again in ${when}.` : SAID[refused.type];
       const atSecret = ["PASSWORD_MATCH_FAILED", "BAD_PASSWORD"].includes(refused.type);
-      say(text ?? `That did not work: ${refused.message || refused.type}.`, busy ? undefined : atSecret ? secret : name);
+      const field = refused.fault ? undefined : atSecret ? secret : name;
+      say(text ?? `That did not work: ${refused.message || refused.type}.`, field);
     } finally {
       enter.ariaDisabled = "false";
     }

@@ -2,20 +2,21 @@
 //   session.js  the cursor over the room's log      log.js       the messages on screen
 //   outbox.js   what is not known to be stored yet  sender.js    how it gets there       composer.js  the box one writes in
 //   account.js  who is here                         rooms.js     where one can go        api.js       the HTTP calls
-//   names.js    names that could pass for others    storage.js   what the browser keeps
+//   names.js    names that could pass for others    storage.js   what the browser keeps  pages.js     other places of the log
+//   spoken.js   what a screen reader says of it     guard.js     what is said where none of this runs
 
 import { account, accountForm, elsewhere, forget, logOut } from "./account.js";
-import { call, roomPath } from "./api.js";
 import { Composer, showPending } from "./composer.js";
 import { Log } from "./log.js";
 import { showName } from "./names.js";
 import { Outbox } from "./outbox.js";
+import { Pages, leapDialog } from "./pages.js";
 import { joinForm, roomInAddress, showRooms } from "./rooms.js";
 import { Sender } from "./sender.js";
 import { Session } from "./session.js";
+import { Spoken } from "./spoken.js";
 import { forgets, onChange, ownedBy, tab } from "./storage.js";
 
-const PAGE = 50;
 /** A wait that is worth a word. */
 const NOTICEABLE_MS = 250;
 const part = (id) => document.getElementById(id);
@@ -34,8 +35,12 @@ let canWrite = false;
 let readsAsGuest = tab.get("chat.guest") === true;
 let unread = 0;
 let ticking;
+/** Why the room is not connected, where that is known: it stands there until it is. */
+let why = "";
 
-const log = new Log({ older: loadOlder, newest: loadNewest });
+const log = new Log();
+const pages = new Pages(log, { failed: historyFailed, changed: ends });
+const spoken = new Spoken(part("spoken"));
 const composer = new Composer((text) => {
   if (!outbox.add(room, text)) {
     notice("Too much is waiting to be sent. This stays here until there is room for it.", 10_000);
@@ -69,7 +74,7 @@ function enter({ focus = false } = {}) {
 
   composer.open(me && `${ownedBy(me.user.id)}draft.${room}`);
   const opened = new Session(room, me?.token, {
-    state: (name, detail) => showState(name, detail),
+    state: showState,
     joined,
     messages: arrived,
     ack: (event) => sender.acked(event),
@@ -77,6 +82,7 @@ function enter({ focus = false } = {}) {
     tooLarge: () => sender.tooLarge(),
   });
   session = opened;
+  pages.open(session);
   sender?.open(room, session);
   counted = null;
   drawUnsent();
@@ -89,7 +95,10 @@ function leave() {
   session?.end();
   sender?.open(null, null);
   session = null;
+  pages.open(null);
+  spoken.clear();
   clearInterval(ticking);
+  why = "";
   unread = 0;
 }
 
@@ -130,7 +139,7 @@ function joined(event, from) {
     log.clear(me?.user.id);
     part("skipped").hidden = false;
     outbox?.settle(room);
-    loadNewest();
+    pages.newest();
   } else if (!from) ends();
   sender?.reachable();
 }
@@ -139,6 +148,7 @@ function arrived(messages) {
   log.append(messages);
   for (const message of messages) outbox?.shown(message);
   ends();
+  spoken.add(messages.filter((message) => message.sender.id !== me?.user.id));
   if (document.hidden) unread += messages.filter((message) => message.sender.id !== me?.user.id).length;
   retitle();
 }
@@ -151,14 +161,16 @@ function refused(event) {
   else if (event.nonce === undefined) notice(`The server refused something: ${event.error.message}`, 10_000);
 }
 
-function showState(state, detail) {
+function showState(state, detail, fault) {
   clearInterval(ticking);
+  if (state === "waiting") why = fault ?? "";
+  if (state === "connected") why = "";
   if (state !== "connected") sender?.interrupted();
   if (state === "signed-out") return signedOut();
   const says = {
-    connecting: session?.cursor ? "Reconnecting" : "Connecting",
+    connecting: why ? `${why} Reconnecting` : session?.cursor ? "Reconnecting" : "Connecting",
     connected: canWrite ? "Connected" : "Connected, reading only",
-    waiting: "Reconnecting",
+    waiting: why ? `${why} Reconnecting` : "Reconnecting",
     offline: "Offline",
     stopped: `Disconnected: ${detail}`,
   };
@@ -187,49 +199,14 @@ function paced(ms) {
   if (ms > NOTICEABLE_MS) notice("You are sending very fast. The rest follows.", 2_000);
 }
 
-// ---- pages of history
-
-async function page(query) {
-  const asked = session;
-  try {
-    const history = await call(`${roomPath(room)}?limit=${PAGE}${query}`, { token: me?.token });
-    return session === asked ? history : null;
-  } catch (refusal) {
-    if (session === asked) notice(refusal.type === "OFFLINE" ? refusal.message : "History cannot be read now.", 6_000);
-    return null;
-  }
+function historyFailed(refused) {
+  notice(`${refused.fault || "History cannot be read now."} Scroll, or go there, again.`, 8_000);
 }
 
-async function loadOlder() {
-  const from = log.oldest ?? session.cursor.seq + 1;
-  part("older").ariaDisabled = "true";
-  const history = await page(`&before=${from}`);
-  part("older").ariaDisabled = "false";
-  if (!history) return;
-  part("skipped").hidden = true;
-  log.prepend(history.messages);
-  ends(history.more);
-  if (part("older").hidden) part("scroller").focus();
-}
-
-/** Shows the newest page in place of what is in the window: after a jump, or when a resume was not possible. */
-async function loadNewest() {
-  const upTo = session.cursor.seq;
-  const history = await page(`&before=${upTo + 1}`);
-  if (!history) return ends();
-  // What came in meanwhile has gone past a detached window, but stands in an attached one: keep it, once.
-  const since = log.detached ? null : log.messages.filter((message) => message.seq > upTo);
-  log.clear(me?.user.id);
-  log.append(history.messages);
-  if (since) log.append(since);
-  else if (session.cursor.seq > upTo) return loadNewest();
-  ends();
-}
-
-function ends(more = true) {
+function ends() {
   if (!session) return;
   const oldest = log.oldest ?? (session.cursor?.seq ?? 0) + 1;
-  part("older").hidden = oldest <= 1 || !more;
+  part("older").hidden = oldest <= 1 || !pages.more;
   part("empty").hidden = oldest > 1 || log.messages.length > 0 || part("pending").childElementCount > 0;
 }
 
@@ -272,7 +249,7 @@ function retitle() {
 function menu(open, back = false) {
   part("rooms").classList.toggle("open", open);
   part("menu").ariaExpanded = String(open);
-  part("main").inert = open;
+  part("chat").inert = open;
   if (open) part("rooms").querySelector("a, input").focus();
   else if (back) part("menu").focus();
 }
@@ -280,6 +257,7 @@ function menu(open, back = false) {
 // ---- what a person does
 
 joinForm(() => menu(false));
+leapDialog(pages);
 addEventListener("hashchange", () => {
   menu(false);
   if (roomInAddress() !== room || !session) enter({ focus: true });

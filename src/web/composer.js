@@ -2,6 +2,7 @@
 // expired token: it is kept until it has been sent or emptied.
 
 import { row } from "./log.js";
+import { TOO_LONG } from "./sender.js";
 import { tab } from "./storage.js";
 
 const part = (id) => document.getElementById(id);
@@ -20,7 +21,7 @@ export class Composer {
     part("composer").addEventListener("submit", (submit) => {
       submit.preventDefault();
       const text = this.text.value;
-      if (text.trim() && sent(text)) this.put("");
+      if (text.trim() && this.excess() <= 0 && sent(text)) this.put("");
       this.text.focus();
     });
   }
@@ -42,12 +43,32 @@ export class Composer {
     this.text.focus();
   }
 
+  /** By how many bytes the text is longer than the server takes; the server says so with the page. */
+  excess() {
+    return new TextEncoder().encode(this.text.value).length - (Number(this.text.dataset.maxBytes) || Infinity);
+  }
+
+  /** Says that it is too long once, and by how much for the eyes alone: that changes with every letter. */
+  measure() {
+    const [excess, says] = [this.excess(), part("too-long")];
+    this.text.ariaInvalid = String(excess > 0);
+    if (excess <= 0) return says.replaceChildren();
+    if (!says.firstElementChild) {
+      const count = document.createElement("span");
+      count.ariaHidden = "true";
+      says.replaceChildren(TOO_LONG, count);
+    }
+    const bytes = excess === 1 ? "1 byte" : `${excess} bytes`;
+    says.firstElementChild.textContent = `: ${bytes} too long, of at most ${this.text.dataset.maxBytes}`;
+  }
+
   edited() {
     if (this.key && this.text.value) tab.set(this.key, this.text.value);
     else if (this.key) tab.remove(this.key);
     this.text.style.height = "auto";
     this.text.style.height = `${this.text.scrollHeight}px`;
-    part("send").ariaDisabled = String(!this.text.value.trim());
+    this.measure();
+    part("send").ariaDisabled = String(!this.text.value.trim() || this.excess() > 0);
   }
 }
 
@@ -85,8 +106,11 @@ export function showPending(entries, outbox, me, composer) {
       outbox.remove(entry);
       composer.text.focus();
     };
-    if (entry.state === "refused") state.append(button("Edit", edit), button("Try again", () => outbox.retry(entry)));
-    if (entry.state === "refused" || entry.state === "waiting") state.append(button("Discard", discard));
+    const refused = entry.state === "refused";
+    if (refused) state.append(button("Edit", edit));
+    // What is too long stays so.
+    if (refused && entry.reason !== TOO_LONG) state.append(button("Try again", () => outbox.retry(entry)));
+    if (refused || entry.state === "waiting") state.append(button("Discard", discard));
     return item;
   });
   const list = part("pending");

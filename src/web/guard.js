@@ -7,8 +7,7 @@
   }
   function say() {
     if (!starting()) return;
-    var text = why ? " (" + why + ")" : "";
-    document.getElementById("trouble-why").appendChild(document.createTextNode(text));
+    document.getElementById("trouble-why").appendChild(document.createTextNode(why));
     document.getElementById("reload").onclick = function () {
       location.reload();
     };

@@ -3,9 +3,13 @@
 
 import { showName } from "./names.js";
 
-const ROWS = 1000;
-const GROUP_MS = 5 * 60_000;
+const ROWS = 500;
+/** One person's messages stand together as long as no pause is longer than this, and a clock's quarter of an hour lasts. */
+const PAUSE_MS = 5 * 60_000;
+const QUARTER_MS = 15 * 60_000;
 const AT_END_PX = 48;
+/** So near to an end of the window more is asked for. */
+const NEAR_PX = 600;
 const TONES = 8;
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
@@ -38,24 +42,24 @@ export function row({ sender, text, createTime }, own) {
   if (createTime === undefined) item.querySelector(".at").remove();
   else {
     stamp(item.querySelector(".at"), createTime, clock);
+    item.querySelector(".bubble").title = item.querySelector(".at").title;
     item.querySelector(".state").remove();
   }
   return item;
 }
 
 export class Log {
-  /** `older()` and `newest()` ask for pages that are not in the window. */
-  constructor({ older, newest }) {
+  constructor() {
     this.scroller = part("scroller");
     this.list = part("log");
     this.jump = part("jump");
     this.sticks = true;
     /** Where the last scroll ended, to tell up from down. */
     this.top = 0;
-    this.newest = newest;
+    /** Asked for what is not in the window: older(), newer(), newest(). */
+    this.pages = null;
     this.scroller.addEventListener("scroll", () => this.scrolled(), { passive: true });
     this.jump.addEventListener("click", () => this.toEnd());
-    part("older").addEventListener("click", older);
     // A taller composer, an opened keyboard or a turned phone must not push the last message out of sight.
     const watch = new ResizeObserver(() => this.sticks && this.rest());
     watch.observe(this.scroller);
@@ -79,6 +83,34 @@ export class Log {
     return this.messages[0]?.seq;
   }
 
+  /** The seq of the newest message in the window. */
+  get latest() {
+    return this.messages.at(-1)?.seq;
+  }
+
+  /** The newest messages of the room, in place of what is in the window. */
+  show(messages) {
+    this.clear(this.me);
+    this.append(messages);
+  }
+
+  /** Messages from somewhere in the room, whose last one is `head`, in place of what is in the window. */
+  showFrom(messages, head) {
+    this.clear(this.me);
+    this.sticks = false;
+    this.extend(messages, head);
+    this.scroller.scrollTop = this.top = 0;
+  }
+
+  /** Newer messages below a window that does not reach the newest. */
+  extend(messages, head) {
+    this.put(messages, this.messages.length);
+    this.trim(this.messages.length - ROWS, "firstElementChild");
+    this.detached = this.latest < head;
+    this.update();
+  }
+
+  /** New messages of the room. */
   append(messages) {
     const full = this.messages.length + messages.length > ROWS;
     if (full && !this.sticks) this.detached = true;
@@ -95,12 +127,9 @@ export class Log {
   prepend(messages) {
     const known = this.oldest ?? Infinity;
     const { scrollHeight, scrollTop } = this.scroller;
-    // Reading back is not news: a screen reader should not recite it.
-    this.list.ariaBusy = "true";
     this.put(messages.filter((message) => message.seq < known), 0);
     this.scroller.scrollTop = scrollTop + this.scroller.scrollHeight - scrollHeight;
     if (this.trim(this.messages.length - ROWS, "lastElementChild")) this.detached = true;
-    this.list.ariaBusy = "false";
     this.update();
   }
 
@@ -133,7 +162,8 @@ export class Log {
     const sameDay = before && new Date(before.createTime).toDateString() === new Date(message.createTime).toDateString();
     day.hidden = Boolean(sameDay);
     if (!sameDay) stamp(day.firstElementChild, message.createTime, date);
-    const near = sameDay && message.createTime - before.createTime < GROUP_MS;
+    const quarter = ({ createTime }) => Math.floor(createTime / QUARTER_MS);
+    const near = sameDay && message.createTime - before.createTime < PAUSE_MS && quarter(before) === quarter(message);
     item.classList.toggle("start", !near || before.sender.id !== message.sender.id);
   }
 
@@ -144,11 +174,13 @@ export class Log {
   scrolled() {
     const { scrollHeight, scrollTop, clientHeight } = this.scroller;
     // Only a person scrolls up. An event that is late, when the list has grown meanwhile, does not let go of the end.
-    const atEnd = scrollHeight - scrollTop - clientHeight < AT_END_PX;
-    if (atEnd || scrollTop < this.top) this.sticks = atEnd && !this.detached;
+    const [below, up] = [scrollHeight - scrollTop - clientHeight, scrollTop < this.top];
+    if (below < AT_END_PX || up) this.sticks = below < AT_END_PX && !this.detached;
     this.top = scrollTop;
     if (this.sticks) this.unseen = 0;
     this.update();
+    if (up && scrollTop < NEAR_PX) this.pages.older();
+    else if (!up && below < NEAR_PX && this.detached) this.pages.newer();
   }
 
   rest() {
@@ -157,7 +189,7 @@ export class Log {
 
   toEnd() {
     const held = document.activeElement === this.jump;
-    if (this.detached) this.newest();
+    if (this.detached) this.pages.newest();
     this.sticks = true;
     this.unseen = 0;
     this.rest();

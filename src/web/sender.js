@@ -9,7 +9,7 @@ const PAUSE_MS = 100;
 const TRIES = 3;
 /** What a session may refuse for the moment. */
 const PASSING = new Set(["RATE_LIMITED", "OVERLOADED", "UNAVAILABLE"]);
-const TOO_LONG = "Too long to be sent";
+export const TOO_LONG = "Too long to be sent";
 const SAYS = {
   TEXT_TOO_LONG: TOO_LONG,
   TOO_LARGE: TOO_LONG,

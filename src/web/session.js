@@ -12,12 +12,13 @@ const ANSWER_MS = 3_000;
 const PONG_MS = 6_000;
 /** The least wait after a close that asks for one, as API.md has it: not now, or sending too fast for too long. */
 const PATIENCE_MS = { 1013: 10_000, 4429: 10_000 };
+const WHY = { 1013: "The server has no room for now.", 4429: "You were sending too fast." };
 /** Closes after which coming back on our own would only repeat the fault. */
 const MISUNDERSTOOD = "The server did not understand this page";
 const FINAL = { 1002: MISUNDERSTOOD, 1007: MISUNDERSTOOD, 4400: MISUNDERSTOOD, 4403: "This session may only read" };
 
 export class Session {
-  /** `on` has: state(name, detail), joined(event, from), messages(list), ack(event), refused(event), tooLarge(). */
+  /** `on` has: state(name, detail, why), joined(event, from), messages(list), ack(event), refused(event), tooLarge(). */
   constructor(room, token, on) {
     this.room = room;
     this.token = token;
@@ -162,6 +163,7 @@ export class Session {
     if (FINAL[code]) return this.stop("stopped", FINAL[code]);
 
     let wait = PATIENCE_MS[code] ?? 0;
+    let why = WHY[code];
     if (!wasJoined) {
       // A browser does not say why an upgrade was refused; the same question over HTTP does.
       this.on.state("connecting");
@@ -173,10 +175,11 @@ export class Session {
         return this.stop("stopped", `The server lets no page from ${location.origin} connect. Whoever runs it has to allow it`);
       }
       wait = Math.max(wait, refusal.retryAfter ?? 0);
+      why = refusal.fault || why;
     }
     // A leaving replica has already spread its sessions out: its word goes before our own reckoning.
     wait = this.leaveAfter ?? wait + backoff(this.failures++);
-    this.on.state(navigator.onLine ? "waiting" : "offline", Date.now() + wait);
+    this.on.state(navigator.onLine ? "waiting" : "offline", Date.now() + wait, why);
     this.timer = setTimeout(() => this.open(), wait);
   }
 

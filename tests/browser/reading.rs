@@ -1,0 +1,426 @@
+//! Reading: what a person sees of a long room, and hears of a busy one.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use testkit::{Backend, Client, Replica};
+
+use crate::window::{Browser, Window};
+use crate::{LOBBY, TURN, closed, replicas};
+
+/// Says so many messages, "1", "2", … in the lobby, as fast as they are taken.
+async fn fill(replica: &Replica, count: usize) {
+    let account = replica.account("filler").await;
+    let mut client = Client::connect(replica, "lobby", Some(&account.token), "")
+        .await
+        .expect("a session");
+    for first in (1..=count).step_by(100) {
+        for n in first..=(first + 99).min(count) {
+            client
+                .send(json!({"text": n.to_string(), "nonce": n.to_string()}))
+                .await;
+        }
+        let last = (first + 99).min(count).to_string();
+        client
+            .next_where(|event| event["type"] == "ack" && event["nonce"] == json!(last))
+            .await;
+    }
+}
+
+/// The first, the last and the number of the messages that stand there.
+async fn until_window(window: &Window, what: &str, condition: &str) {
+    let script = format!(
+        "const shown = [...document.querySelectorAll('#log .text')].map((text) => Number(text.textContent));
+         const [first, last, count] = [shown[0], shown.at(-1), shown.length];
+         const whole = shown.every((n, i) => n === first + i);
+         return whole && ({condition})"
+    );
+    window.until(what, &script).await;
+}
+
+async fn scroll(window: &Window, to: &str) {
+    window
+        .js(&format!(
+            "const s = document.getElementById('scroller'); s.scrollTop = {to}; return true"
+        ))
+        .await;
+}
+
+#[tokio::test]
+async fn any_place_of_a_long_room_is_one_step_away() {
+    let _turn = TURN.lock().await;
+    let Some(browser) = Browser::start().await else {
+        return;
+    };
+    let cluster = replicas(Backend::Embedded, 1, &[("LIMIT_MESSAGES_PER_SECOND", "0")]).await;
+    let replica = cluster.replica(0);
+    fill(replica, 1500).await;
+    let window = browser.window().await;
+    window.visit(&replica.base_url()).await;
+    window.click("#just-read").await;
+    window.connected().await;
+    until_window(&window, "the newest stand there", "last === 1500").await;
+
+    // To the beginning, and on from there by scrolling, whole and in order, in a window that does not grow for ever.
+    window.click("#go-to").await;
+    window.click("#to-beginning").await;
+    until_window(&window, "the first message stands there", "first === 1").await;
+    let seen = "const box = document.getElementById('scroller').getBoundingClientRect();
+                const row = document.querySelector('#log .row .bubble').getBoundingClientRect();
+                return row.top >= box.top && row.bottom <= box.bottom";
+    window.until("and is in sight", seen).await;
+    assert_eq!(
+        window.js("return document.activeElement.id").await,
+        "scroller",
+        "one can read on by keyboard"
+    );
+    let offered = "return document.getElementById('older').checkVisibility()";
+    assert_eq!(window.js(offered).await, false, "there is nothing older");
+    let mut most = 0;
+    for _ in 0..60 {
+        scroll(&window, "s.scrollHeight").await;
+        let rows = window
+            .js("return document.querySelectorAll('#log > *').length")
+            .await;
+        most = most.max(rows.as_u64().expect("a number"));
+        if window
+            .js("return document.querySelector('#log > :last-child .text').textContent")
+            .await
+            == "1500"
+        {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+    until_window(&window, "scrolling down leads to the newest", "last === 1500").await;
+    assert!((200..=600).contains(&most), "at most {most} rows");
+    // Here one is at the end again: what is said now is added.
+    scroll(&window, "s.scrollHeight").await;
+    window
+        .until(
+            "the way to the end is not offered any more",
+            "return document.getElementById('jump').hidden",
+        )
+        .await;
+    let account = replica.account("late").await;
+    replica
+        .post(LOBBY, Some(&account.token), &json!({"text": "1501"}))
+        .await;
+    until_window(&window, "what is new is added", "last === 1501").await;
+
+    // Older ones by scrolling up, and back in one step.
+    scroll(&window, "0").await;
+    until_window(
+        &window,
+        "older ones are loaded by scrolling",
+        "last === 1501 && count > 500 || first < 1000",
+    )
+    .await;
+    window
+        .js("document.getElementById('jump').click(); return true")
+        .await;
+    until_window(
+        &window,
+        "the newest are one step away",
+        "last === 1501 && count < 600",
+    )
+    .await;
+
+    // To a day: all of it was said today, and nothing before or after.
+    for (day, condition) in [("2001-02-03", "first === 1"), ("2999-01-01", "last === 1501")] {
+        window.click("#go-to").await;
+        window
+            .js(&format!(
+                "document.getElementById('leap-day').value = '{day}'; return true"
+            ))
+            .await;
+        window.click("#to-day").await;
+        until_window(&window, &format!("{day} is gone to"), condition).await;
+    }
+    closed(vec![window]).await;
+    browser.end().await;
+}
+
+/// A message of the history as the page shows it; the times are those that the test wants.
+const TIMES: &str = "
+    const really = WebSocket.prototype.constructor;
+    const parse = JSON.parse;
+    JSON.parse = (text) => {
+        const said = parse(text);
+        for (const event of Array.isArray(said) ? said : []) {
+            const [, at] = /@(\\S+)/.exec(event.text ?? '') ?? [];
+            if (at) event.createTime = new Date(at).getTime();
+        }
+        return said;
+    };";
+
+#[tokio::test]
+async fn the_time_stands_once_for_what_was_said_together() {
+    let _turn = TURN.lock().await;
+    let Some(browser) = Browser::start().await else {
+        return;
+    };
+    let cluster = replicas(Backend::Embedded, 1, &[]).await;
+    let replica = cluster.replica(0);
+    let (ann, ben) = (replica.account("Ann").await, replica.account("Ben").await);
+    let said = [
+        (&ann, "@2026-03-01T10:00:10", true),
+        (&ann, "@2026-03-01T10:00:50", false),
+        (&ann, "@2026-03-01T10:01:30", false),
+        (&ben, "@2026-03-01T10:01:40", true),
+        (&ann, "@2026-03-01T10:01:50", true),
+        // Half an hour later, and a day.
+        (&ann, "@2026-03-01T10:31:50", true),
+        (&ann, "@2026-03-02T10:31:50", true),
+        (&ann, "@2026-03-02T10:32:10", false),
+    ];
+    for (account, text, _) in &said {
+        replica
+            .post(LOBBY, Some(&account.token), &json!({ "text": text }))
+            .await;
+    }
+    let window = browser.window().await;
+    window.before_each_page(TIMES).await;
+    window.visit(&replica.base_url()).await;
+    window.click("#just-read").await;
+    window.until_texts(&said.map(|(_, text, _)| text)).await;
+    // Seen by eyes: larger than the pixel that is there for screen readers.
+    let shown = window
+        .js("return [...document.querySelectorAll('#log .at')].map((time) => time.getBoundingClientRect().width > 4
+             && time.parentElement.getBoundingClientRect().width > 4)")
+        .await;
+    assert_eq!(shown, json!(said.map(|(_, _, shown)| shown)));
+    let days =
+        "return [...document.querySelectorAll('#log .day')].filter((day) => day.checkVisibility()).length";
+    assert_eq!(window.js(days).await, 2, "a line for each day");
+    // Exactly, for machines, and for whoever points at a message.
+    let exact = window
+        .js("return [...document.querySelectorAll('#log .row')].map((row) =>
+             [row.querySelector('time.at').dateTime, row.querySelector('.bubble').title])")
+        .await;
+    for (row, (_, text, _)) in exact.as_array().expect("rows").iter().zip(said) {
+        let time = window
+            .js(&format!(
+                "return new Date('{}').toISOString()",
+                text.trim_start_matches('@')
+            ))
+            .await;
+        assert_eq!(row[0], time);
+        let (_, seconds) = text.split_once(":").expect("a time");
+        assert!(
+            row[1]
+                .as_str()
+                .is_some_and(|title| title.contains("2026") && title.contains(seconds)),
+            "{row}"
+        );
+    }
+    closed(vec![window]).await;
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn a_busy_room_is_no_flood_for_a_screen_reader() {
+    let _turn = TURN.lock().await;
+    let Some(browser) = Browser::start().await else {
+        return;
+    };
+    let cluster = replicas(Backend::Embedded, 1, &[("LIMIT_MESSAGES_PER_SECOND", "0")]).await;
+    let replica = cluster.replica(0);
+    fill(replica, 50).await;
+    let window = browser.window().await;
+    // Everything that becomes part of a live region, as it does.
+    window
+        .before_each_page(
+            "window.heard = [];
+             new MutationObserver((changes) => {
+               for (const { target, addedNodes } of changes) {
+                 const region = (target.closest ? target : target.parentElement)?.closest('[aria-live], [role=log], [role=status], [role=alert]');
+                 if (!region?.checkVisibility() || region.ariaLive === 'off' || region.getAttribute('aria-live') === 'off') continue;
+                 for (const node of addedNodes) if (node.textContent.trim()) heard.push(node.textContent);
+               }
+             }).observe(document, { subtree: true, childList: true });",
+        )
+        .await;
+    window.visit(&replica.base_url()).await;
+    window.click("#just-read").await;
+    window.connected().await;
+    until_window(&window, "they stand there", "last === 50").await;
+    let heard = async |about: &str, wanted: &str| {
+        window
+            .until(about, &format!("return heard.some((said) => {wanted})"))
+            .await;
+        let all: Vec<String> =
+            serde_json::from_value(window.js("return heard.splice(0)").await).expect("texts");
+        all
+    };
+    let all = heard("the number of them is heard", "said.includes('50 messages')").await;
+    assert!(all.len() <= 6, "{all:?}");
+
+    let account = replica.account("Pia").await;
+    let say = async |text: &str| {
+        replica
+            .post(LOBBY, Some(&account.token), &json!({ "text": text }))
+            .await
+    };
+    say("hello there").await;
+    let all = heard(
+        "one is heard in full",
+        "said.includes('Pia') && said.includes('hello there')",
+    )
+    .await;
+    assert_eq!(all.len(), 1, "{all:?}");
+    for n in 0..40 {
+        say(&format!("flood {n}")).await;
+    }
+    let all = heard("many are a number", "/\\d+ messages/.test(said)").await;
+    assert!(all.len() <= 12, "{all:?}");
+    let kept = window
+        .js("return document.querySelectorAll('#spoken > *').length")
+        .await;
+    assert!(kept.as_u64().is_some_and(|kept| kept <= 10), "{kept} are kept");
+    closed(vec![window]).await;
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn a_text_that_is_too_long_is_not_sent_and_says_by_how_much() {
+    let _turn = TURN.lock().await;
+    let Some(browser) = Browser::start().await else {
+        return;
+    };
+    let cluster = replicas(Backend::Embedded, 1, &[("MESSAGE_MAX_BYTES", "100")]).await;
+    let window = browser.window().await;
+    window.visit(&cluster.replica(0).base_url()).await;
+    window.sign_up("Quy").await;
+    let put = async |text: &str| {
+        let put = format!(
+            "const text = document.getElementById('text'); text.value = {}; text.dispatchEvent(new Event('input')); return true",
+            json!(text)
+        );
+        window.js(&put).await;
+    };
+    let says = "return document.getElementById('too-long').checkVisibility() && document.getElementById('too-long').textContent";
+    put("short").await;
+    assert_eq!(window.js(says).await, false);
+    // In bytes, as the server counts: 51 letters of two.
+    put(&"é".repeat(51)).await;
+    let said = window.until("it says so", says).await;
+    assert!(
+        said.as_str()
+            .is_some_and(|said| said.contains("2 bytes too long")),
+        "{said}"
+    );
+    assert_eq!(
+        window
+            .js("return document.getElementById('text').ariaInvalid")
+            .await,
+        "true"
+    );
+    window.click("#send").await;
+    assert_eq!(
+        window
+            .js("return document.getElementById('text').value.length")
+            .await,
+        51,
+        "it stays to be edited"
+    );
+    assert_eq!(
+        window
+            .js("return document.querySelectorAll('#pending li').length")
+            .await,
+        0
+    );
+    put(&"é".repeat(50)).await;
+    assert_eq!(window.js(says).await, false);
+    window.click("#send").await;
+    window.until_texts(&["é".repeat(50).as_str()]).await;
+
+    // A server that takes less than it said when the page was loaded: there is no trying again with what can never go.
+    window
+        .js("document.getElementById('text').dataset.maxBytes = '4096'; return true")
+        .await;
+    put(&"x".repeat(101)).await;
+    window.click("#send").await;
+    window
+        .until(
+            "it is refused",
+            "return document.querySelector('#pending [data-state=refused]')",
+        )
+        .await;
+    let buttons =
+        "return [...document.querySelectorAll('#pending button')].map((button) => button.textContent)";
+    assert_eq!(window.js(buttons).await, json!(["Edit", "Discard"]));
+    closed(vec![window]).await;
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn long_words_and_names_and_other_directions_fit_a_phone() {
+    let _turn = TURN.lock().await;
+    let Some(browser) = Browser::start().await else {
+        return;
+    };
+    let cluster = replicas(Backend::Embedded, 1, &[]).await;
+    let replica = cluster.replica(0);
+    let names = [
+        "W".repeat(64),
+        "שם ארוך מאוד של מישהו שכותב מימין לשמאל ועוד קצת".to_owned(),
+        "名".repeat(64),
+    ];
+    let texts = [
+        "w".repeat(600),
+        "שלום לכולם, abc 123, מה שלומכם היום?".to_owned(),
+        "長".repeat(300),
+    ];
+    for (name, text) in names.iter().zip(&texts) {
+        let account = replica.account(name).await;
+        replica
+            .post(LOBBY, Some(&account.token), &json!({ "text": text }))
+            .await;
+    }
+    let phone = browser.phone().await;
+    phone.visit(&replica.base_url()).await;
+    phone.click("#just-read").await;
+    phone.until_texts(&texts.each_ref().map(String::as_str)).await;
+    assert!(phone.overflow().await <= 0, "it fits");
+    // A text reads from its own side, in a bubble that keeps to the sender's.
+    let sides = phone
+        .js("return [...document.querySelectorAll('#log .text')].map((text) => getComputedStyle(text).direction + ' ' + text.matches(':dir(rtl)'))")
+        .await;
+    assert_eq!(sides, json!(["ltr false", "rtl true", "ltr false"]), "{sides}");
+    phone.click("#go-to").await;
+    let fits = "const box = document.getElementById('leap').getBoundingClientRect(); return box.left >= 0 && box.right <= innerWidth";
+    assert_eq!(phone.js(fits).await, true, "the dialog fits");
+    phone
+        .keys(&char::from(fantoccini::key::Key::Escape).to_string())
+        .await;
+    assert_eq!(
+        phone.js("return document.activeElement.id").await,
+        "go-to",
+        "and gives the focus back"
+    );
+    closed(vec![phone]).await;
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn who_wants_less_motion_has_none() {
+    let _turn = TURN.lock().await;
+    let Some(browser) = Browser::start().await else {
+        return;
+    };
+    let cluster = replicas(Backend::Embedded, 1, &[]).await;
+    for (wish, moves) in [("no-preference", true), ("reduce", false)] {
+        let phone = browser.phone().await;
+        phone.prefers("prefers-reduced-motion", wish).await;
+        phone.visit(&cluster.replica(0).base_url()).await;
+        phone.click("#just-read").await;
+        phone.connected().await;
+        let moving = phone
+            .js("document.getElementById('menu').click(); return document.getAnimations().length > 0")
+            .await;
+        assert_eq!(moving, Value::Bool(moves), "{wish}");
+        closed(vec![phone]).await;
+    }
+    browser.end().await;
+}
