@@ -7,6 +7,8 @@ mod accessible;
 mod account;
 #[path = "browser/devtools.rs"]
 mod devtools;
+#[path = "browser/docs.rs"]
+mod docs;
 #[path = "browser/names.rs"]
 mod names;
 #[path = "browser/path.rs"]

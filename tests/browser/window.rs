@@ -139,10 +139,11 @@ impl Browser {
             "unhandledPromptBehavior": "ignore",
         });
         let capabilities = capabilities.as_object().cloned().expect("it is an object");
-        let client = ClientBuilder::new(HttpConnector::new())
-            .capabilities(capabilities)
-            .connect(&format!("http://127.0.0.1:{}", self.port))
+        let driver = format!("http://127.0.0.1:{}", self.port);
+        let mut builder = ClientBuilder::new(HttpConnector::new());
+        let client = tokio::time::timeout(PATIENCE, builder.capabilities(capabilities).connect(&driver))
             .await
+            .expect("a browser window in time")
             .expect("open a browser window");
         Window { client }
     }
@@ -182,9 +183,9 @@ impl Window {
     }
 
     pub async fn js(&self, script: &str) -> Value {
-        self.client
-            .execute(script, vec![])
+        tokio::time::timeout(PATIENCE, self.client.execute(script, vec![]))
             .await
+            .unwrap_or_else(|_| panic!("the browser does not answer: {script}"))
             .unwrap_or_else(|error| panic!("{script}: {error}"))
     }
 

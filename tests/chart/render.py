@@ -1,5 +1,6 @@
 """Renders the chart with the real helm, and knows what `chat-gateway --help` lists."""
 
+import faulthandler
 import functools
 import json
 import os
@@ -8,6 +9,9 @@ import re
 import subprocess
 
 import yaml
+
+# No test waits for ever: past half an hour the process says where it does, and ends.
+faulthandler.dump_traceback_later(1800, exit=True)
 
 ROOT = pathlib.Path(__file__).parents[2]
 CHART = ROOT / "helm" / "chat-gateway"
