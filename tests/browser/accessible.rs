@@ -14,7 +14,7 @@ const AXE: &str = "axe-core@4.14.1";
 const FETCHED: Duration = Duration::from_secs(120);
 
 /// The library's text, fetched from npm where it is missing; `None` where it cannot be, which has been said.
-async fn axe() -> Option<String> {
+pub async fn axe() -> Option<String> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("target"),
         PathBuf::from,
@@ -42,7 +42,7 @@ async fn axe() -> Option<String> {
 }
 
 /// Looks at the page as it is, in light and in dark.
-async fn look(window: &Window, axe: &str, state: &str) {
+pub async fn look(window: &Window, axe: &str, state: &str) {
     for scheme in ["light", "dark"] {
         window.prefers("prefers-color-scheme", scheme).await;
         window

@@ -3,6 +3,7 @@
 use serde_json::json;
 use testkit::Backend;
 
+use crate::accessible::{axe, look};
 use crate::window::Browser;
 use crate::{TURN, closed, replicas};
 
@@ -27,6 +28,9 @@ async fn the_contract_fits_a_phone_and_leads_to_the_openapi_document_and_back() 
     let shown = "const top = document.getElementById('closing').getBoundingClientRect().top;
         return top >= 0 && top < innerHeight";
     phone.until("the link leads to its section", shown).await;
+    if let Some(axe) = axe().await {
+        look(&phone, &axe, "the contract").await;
+    }
 
     phone.click("a[href='docs/openapi']").await;
     let operations = "return document.querySelectorAll('.opblock').length >= 6";
