@@ -23,7 +23,7 @@ fn figure(row: &str) -> f64 {
 fn is_about(row: &str, measured: f64) {
     let said = figure(row);
     let off = (measured - said).abs() / said;
-    assert!(off < 0.1, "{row}: the page says {said}, it is {measured}");
+    assert!(off < 0.03, "{row}: the page says {said}, it is {measured}");
 }
 
 async fn say(client: &mut Client, messages: u32) {
