@@ -1,4 +1,4 @@
-//! Nothing that is private stands in a span: not the token, the password or the text, also where they are refused.
+//! Nothing that is private stands in a span or in the log: not the token, the password or the text, also where they are refused.
 
 use std::time::Duration;
 
@@ -45,7 +45,8 @@ async fn no_span_says_what_is_private() {
         },
     )
     .await;
-    let everything = collector.text();
+    let logs = cluster.replicas().iter().map(testkit::Replica::log);
+    let everything = collector.text() + &logs.collect::<String>();
     for private in [
         ann.token.as_str(),
         "correct horse",
