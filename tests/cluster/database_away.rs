@@ -251,3 +251,34 @@ async fn who_hangs_up_costs_no_connection() {
     proxy.delay(Duration::ZERO);
     replica.history("hall").await;
 }
+
+/// 1013 is "not now", as API.md says, and not "too many" alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_behind_what_cannot_be_read_is_told_to_come_back_later() {
+    let options = Options {
+        settings: &[("WARM_LOG_MESSAGES", "1")],
+        proxied: true,
+        ..Options::default()
+    };
+    let cluster = Cluster::start_with(binary(), options).await;
+    let replica = cluster.replica(0);
+    let mut sender = somebody(replica).await;
+    for text in ["1", "2", "3"] {
+        assert_eq!(sender.say(text, text).await["type"], "ack");
+    }
+    cluster.database_proxy().refuse().await;
+    cluster.database_proxy().cut();
+    // The room is there, what lies behind its last message is not.
+    let mut late = Client::connect(replica, "hall", None, "last=3").await.unwrap();
+    assert_eq!(late.joined["recovered"], true);
+    assert_eq!(late.closed().await, 1013);
+    let mut early = Client::connect(replica, "hall", None, "last=1").await.unwrap();
+    assert_eq!(early.next("message").await["text"], "3");
+    cluster.database_proxy().accept().await;
+    until("it is read again", HEALED, async || {
+        let mut late = Client::connect(replica, "hall", None, "last=3").await.unwrap();
+        let event = late.try_next_event(HEALED).await;
+        event.is_ok_and(|event| event["text"] == "1")
+    })
+    .await;
+}
