@@ -1,9 +1,10 @@
 //! What has been written and not sent: kept through other rooms, closed tabs and refusals until it is stored or discarded.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
-use testkit::{Backend, Cluster, Proxy, Replica, until};
+use testkit::{Backend, Cluster, Options, Proxy, Replica, until};
 
 use crate::window::{Browser, Window};
 use crate::{TURN, closed, replicas, stored, until_stored};
@@ -326,4 +327,43 @@ async fn ended(replica: &Replica, window: &Window) {
     let token = token.as_str().expect("a token");
     let refused = async || replica.get("/api/v1/users/me", Some(token)).await.status == 401;
     until("the token has ended", Duration::from_secs(30), refused).await;
+}
+
+#[tokio::test]
+async fn what_the_database_does_not_take_is_sent_in_order_once_it_is_back() {
+    let _turn = TURN.lock().await;
+    let Some(browser) = Browser::start().await else {
+        return;
+    };
+    let options = Options {
+        proxied: true,
+        ..Options::default()
+    };
+    let bin = Path::new(env!("CARGO_BIN_EXE_chat-gateway"));
+    let cluster = Cluster::start_with(bin, options).await;
+    let replica = cluster.replica(0);
+    let window = browser.window().await;
+    window.visit(&replica.base_url()).await;
+    window.sign_up("Ann").await;
+    window.say("before").await;
+    window.until_texts(&["before"]).await;
+    let database = cluster.database_proxy();
+    database.refuse().await;
+    database.cut();
+    for text in ["one", "two", "three"] {
+        window.say(text).await;
+    }
+    window.until_unsent(&["one", "two", "three"]).await;
+    window.until_says("notice", "Trying again in").await;
+    window.choose_room("tea").await;
+    window.say("here").await;
+    window.say("and here").await;
+    window.until_says("elsewhere", "3 in lobby").await;
+    database.accept().await;
+    until_stored(replica, "lobby", &["before", "one", "two", "three"]).await;
+    window.until_texts(&["here", "and here"]).await;
+    let all = "return !document.getElementById('elsewhere').checkVisibility()";
+    window.until("nothing is unsent", all).await;
+    window.close().await;
+    browser.end().await;
 }
