@@ -284,7 +284,7 @@ part("leave").addEventListener("click", goOut);
 
 /** What a person would miss after logging out, or "". */
 function unsentInWords() {
-  const messages = [...outbox.unsent().values()].reduce((sum, count) => sum + count, 0);
+  const messages = [...outbox.unsent().values()].reduce((sum, { count }) => sum + count, 0);
   const drafts = tab.keys(`${ownedBy(me.user.id)}draft.`).length;
   const count = (number, what) => (number ? [`${number} ${what}${number === 1 ? "" : "s"}`] : []);
   return [...count(messages, "message"), ...count(drafts, "draft")].join(" and ");

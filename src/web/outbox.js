@@ -96,13 +96,15 @@ export class Outbox {
     return this.sorted().filter((entry) => entry.room === room && entry.due <= Date.now());
   }
 
-  /** How many are not known to be stored, by room. */
+  /** room → {count, refused}: how many are not known to be stored, and of these how many need to be looked at. */
   unsent() {
-    const counts = new Map();
+    const rooms = new Map();
     for (const { room, state, due } of this.sorted()) {
-      if (state !== "stored" && due <= Date.now()) counts.set(room, (counts.get(room) ?? 0) + 1);
+      if (state === "stored" || due > Date.now()) continue;
+      const { count, refused } = rooms.get(room) ?? { count: 0, refused: 0 };
+      rooms.set(room, { count: count + 1, refused: refused + Number(state === "refused") });
     }
-    return counts;
+    return rooms;
   }
 
   /** What is to be sent next in one of the rooms that fit: nothing goes before what was written earlier is stored or refused. */

@@ -64,7 +64,7 @@ function entry(name, shown, unsent, remove) {
   if (unsent) {
     const mark = document.createElement("span");
     mark.className = "unsent";
-    mark.textContent = `${unsent} unsent`;
+    mark.textContent = unsent.refused ? `${unsent.refused} refused` : `${unsent.count} unsent`;
     item.append(mark);
   }
   // What is unsent can be got at for as long as it is.
@@ -80,7 +80,7 @@ function entry(name, shown, unsent, remove) {
   return item;
 }
 
-/** Lists the rooms of `me`, or of a guest. `unsent` has the number of unsent messages by room. */
+/** Lists the rooms of `me`, or of a guest. `unsent` has {count, refused} of those that have something unsent. */
 export function showRooms(me, shown, unsent) {
   const visited = new Visited(me);
   if (!visited.names.includes(shown)) visited.keep([shown, ...visited.names]);
@@ -97,7 +97,10 @@ export function showRooms(me, shown, unsent) {
 /** Says what is unsent in rooms that are not shown: the list may be out of sight. */
 function showElsewhere(shown, unsent) {
   const others = [...unsent].filter(([name]) => name !== shown);
-  const named = others.slice(0, NAMED).flatMap(([name, count], i) => [`${i ? ", " : ""}${count} in `, linkTo(name)]);
+  const named = others.slice(0, NAMED).flatMap(([name, { count, refused }], i) => {
+    const of = refused && refused < count ? ` (${refused} refused)` : refused ? " (refused)" : "";
+    return [`${i ? ", " : ""}${count} in `, linkTo(name), of];
+  });
   const more = others.length > NAMED ? [` and in ${others.length - NAMED} more rooms`] : [];
   part("elsewhere").hidden = !others.length;
   part("elsewhere").replaceChildren("Not sent yet: ", ...named, ...more);

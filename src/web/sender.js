@@ -5,7 +5,7 @@ import { backoff, call, roomPath } from "./api.js";
 
 /** Between two messages by POST, at least. */
 const PAUSE_MS = 100;
-/** So often a message is sent that the server fails at. */
+/** So often a message is sent that the server fails at, or something before it refuses. */
 const TRIES = 3;
 /** What a session may refuse for the moment. */
 const PASSING = new Set(["RATE_LIMITED", "OVERLOADED", "UNAVAILABLE"]);
@@ -16,6 +16,7 @@ const SAYS = {
   NOT_AUTHORIZED: "You may not write here",
   BAD_ROOM: "A room cannot have this name",
   INTERNAL: "The server failed at this",
+  STRANGE: "Something on the way to the server refused this",
 };
 const reasonFor = (type) => SAYS[type] ?? "The server refused this";
 
@@ -26,6 +27,8 @@ export class Sender {
     this.token = token;
     this.on = on;
     this.failures = 0;
+    /** The rooms that failed at last: the others have their turn first. */
+    this.failing = new Set();
     /** The timers of what has to wait, by way: "session" or "post". */
     this.held = new Map();
   }
@@ -56,7 +59,7 @@ export class Sender {
   }
 
   async byPost() {
-    const entry = this.outbox.next((room) => !this.session || room !== this.room);
+    const entry = this.nextByPost();
     if (!entry) return;
     this.posting = true;
     this.outbox.sending(entry);
@@ -75,21 +78,37 @@ export class Sender {
     this.hold("post", wait);
   }
 
+  nextByPost() {
+    const others = (room) => !this.session || room !== this.room;
+    const entry = this.outbox.next((room) => others(room) && !this.failing.has(room));
+    if (entry) return entry;
+    this.failing.clear();
+    return this.outbox.next(others);
+  }
+
   /** How long to wait after a refusal of a POST. */
-  failed(entry, { type, status, retryAfter }) {
-    if (status === 401) {
+  failed(entry, { type, status, retryAfter = 0 }) {
+    if (type === "INVALID_AUTH_TOKEN") {
       this.outbox.waiting(entry);
       this.on.signedOut();
       return 0;
     }
-    if (type === "INTERNAL") entry.tries = (entry.tries ?? 0) + 1;
-    const passing = !status || status === 429 || status >= 500;
-    if (!passing || entry.tries >= TRIES) {
+    if (!this.mayPass(entry, type, status)) {
       this.outbox.refuse(entry, reasonFor(type));
       return 0;
     }
+    this.failing.add(entry.room);
     this.outbox.waiting(entry);
     return Math.max(retryAfter, backoff(this.failures++));
+  }
+
+  /** Whether to send again: who was away may come back, what fails is tried a few times more. */
+  mayPass(entry, type, status) {
+    if (!status) return true;
+    const fails = type === "INTERNAL" || (type === "STRANGE" && status < 500);
+    if (!fails) return status === 429 || status >= 500;
+    entry.tries = (entry.tries ?? 0) + 1;
+    return entry.tries < TRIES;
   }
 
   hold(way, ms) {
