@@ -161,6 +161,15 @@ async fn axe_finds_nothing_in_any_state_of_the_page() {
         .until("it says so", "return !document.getElementById('notice').hidden")
         .await;
     look(&window, &axe, "a history that cannot be read").await;
+    window.js("location.hash = 'elsewhere'; return true").await;
+    window.until_says("elsewhere", "2 in lobby (1 refused)").await;
+    window
+        .js("document.getElementById('forgetful').hidden = false; return true")
+        .await;
+    look(&window, &axe, "unsent in another room, in a browser that forgets").await;
+    window.click("#sign-out").await;
+    window.until_says("leaving", "2 messages").await;
+    look(&window, &axe, "asking before logging out").await;
     proxy.accept().await;
     window.close().await;
 
