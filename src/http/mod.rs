@@ -47,7 +47,8 @@ const DESCRIPTION: &str = "Accounts, rooms and messages; API.md is the contract,
 
 Every answer is an object with `error` and `data`, one of which is null. There may be keys that this document does not know: \
 ignore them. Lengths are given in characters; where the server counts bytes of UTF-8 it may refuse what seems to fit. \
-A path that is none is 404 `NOT_FOUND`, another method 405 `METHOD_NOT_ALLOWED`, with a header `Allow`.";
+A path that is none is 404 `NOT_FOUND`, another method 405 `METHOD_NOT_ALLOWED`, with a header `Allow`; \
+what is no HTTP, or has too large a head, 400 or 431 without a body.";
 
 /// What the routes work with.
 #[derive(Debug)]

@@ -289,6 +289,14 @@ async fn the_description_can_be_printed() {
     assert!(output.status.success());
     let spec: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert!(spec["paths"].as_object().is_some_and(|paths| paths.len() >= 5));
+    let output = run(&["openapi"], &[("MESSAGE_MAX_BYTES", "100")]).await;
+    let spec: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let text = spec.pointer("/components/schemas/MessageDraft/properties/text/maxLength");
+    assert_eq!(
+        text,
+        Some(&serde_json::json!(100)),
+        "as this environment would serve it"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -406,3 +406,20 @@ async fn each_refusal_of_the_document_comes_and_no_other() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_document_that_is_served_and_shown_has_the_limits_of_the_deployment() {
+    let settings = [("MESSAGE_MAX_BYTES", "100"), ("PASSWORD_MIN_BYTES", "8")];
+    let cluster = Cluster::start(binary(), Backend::Embedded, 1, &settings).await;
+    let get = async |path: &str| {
+        let url = format!("{}/api/v1/{path}", cluster.replica(0).base_url());
+        let answer = testkit::http().get(url).send().await.expect("an answer");
+        answer.text().await.expect("text")
+    };
+    let expected = chat_gateway::http::openapi(Bounds {
+        message_max_bytes: 100,
+        password_min_bytes: 8,
+    });
+    assert_eq!(get("openapi.json").await, expected);
+    assert!(get("docs/openapi").await.contains(&expected), "the page shows it");
+}

@@ -18,6 +18,7 @@ suite!(
         pages,
         for_operators,
         mutilated_requests,
+        too_large_a_head,
         nonsense_is_no_http,
         one_host
     ]
@@ -156,6 +157,29 @@ async fn nonsense_is_no_http(site: Site) {
     );
     let _ = raw.try_write(long.as_bytes()).await;
     raw.ended().await;
+}
+
+/// What reaches no route has no envelope.
+async fn too_large_a_head(site: Site) {
+    let many: String = (0..101).map(|n| format!("A{n}: b\r\n")).collect();
+    let long = |bytes: usize| format!("A: {}\r\n", "a".repeat(bytes));
+    for (path, headers, status) in [
+        ("/api/v1/users/me", long(15_000), 401),
+        ("/api/v1/users/me", long(17_000), 431),
+        ("/api/v1/users/me", many, 431),
+        (&*format!("/{}", "a".repeat(17_000)), String::new(), 431),
+        ("no path", String::new(), 400),
+    ] {
+        let mut raw = Raw::connect(site.replica()).await;
+        raw.write(format!("GET {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n").as_bytes())
+            .await;
+        let head = raw.head().await;
+        assert_eq!(head.status, status, "{} bytes of headers", headers.len());
+        if status != 401 {
+            assert_eq!(head.header("content-length"), Some("0"), "{status}");
+            raw.ended().await;
+        }
+    }
 }
 
 /// RFC 9112 §3.2.
