@@ -3,7 +3,7 @@
 
 use sea_orm::{ConnectionTrait, DatabaseBackend, Statement};
 
-use super::migrate::{SchemaError, missing};
+use super::migrate::{SchemaError, begin, missing};
 use super::{Cause, NewRow, PostgresServer, Store, StoreError};
 
 const IDS: &str = "SELECT last_value FROM pg_sequences WHERE (quote_ident(schemaname) || '.' || quote_ident(sequencename))::regclass
@@ -80,7 +80,8 @@ fn healed_or_told(counter: &str, healed: Result<(), StoreError>) -> bool {
 /// What `migrate` would do, and which counters are behind their tables; changes nothing. Empty: all is well.
 pub async fn check(server: &PostgresServer) -> Result<Vec<String>, SchemaError> {
     let db = server.unlimited().await?;
-    let mut found: Vec<String> = missing(&db)
+    let tx = begin(&db).await?;
+    let mut found: Vec<String> = missing(&tx)
         .await?
         .into_iter()
         .map(|name| format!("the migration {name} is pending: run `chat-gateway migrate`"))
@@ -90,14 +91,14 @@ pub async fn check(server: &PostgresServer) -> Result<Vec<String>, SchemaError> 
             row.map_or(Ok(None), |row| row.try_get_by_index::<Option<i64>>(0))
                 .map(Option::unwrap_or_default)
         };
-        let given = value(db.query_one_raw(postgres(IDS)).await?)?;
-        let taken = value(db.query_one_raw(postgres("SELECT max(id) FROM accounts")).await?)?;
+        let given = value(tx.query_one_raw(postgres(IDS)).await?)?;
+        let taken = value(tx.query_one_raw(postgres("SELECT max(id) FROM accounts")).await?)?;
         if given < taken {
             found.push(format!(
                 "the sequence of accounts.id is at {given}, the table has {taken}: SELECT setval(pg_get_serial_sequence('accounts', 'id'), {taken})"
             ));
         }
-        for row in db.query_all_raw(postgres(HEADS)).await? {
+        for row in tx.query_all_raw(postgres(HEADS)).await? {
             let (room, said, last): (String, i64, i64) = (
                 row.try_get_by_index(0)?,
                 row.try_get_by_index(1)?,
@@ -108,6 +109,7 @@ pub async fn check(server: &PostgresServer) -> Result<Vec<String>, SchemaError> 
             ));
         }
     }
+    tx.rollback().await?;
     db.close().await?;
     Ok(found)
 }

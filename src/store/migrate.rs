@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use migrations::{Migrator, MigratorTrait};
-use sea_orm::{ConnectionTrait, DatabaseBackend, DatabaseConnection, DbErr, Statement, TransactionTrait};
+use sea_orm::{
+    ConnectionTrait, DatabaseBackend, DatabaseConnection, DatabaseTransaction, DbErr, Statement,
+    TransactionTrait,
+};
 
 use super::{PostgresServer, StoreError};
 
@@ -88,16 +91,24 @@ pub async fn migrated(
 
 async fn look(server: &PostgresServer) -> Result<Vec<String>, DbErr> {
     let db = server.unlimited().await?;
-    let missing = missing(&db).await;
+    let tx = begin(&db).await?;
+    let found = missing(&tx).await;
+    tx.rollback().await?;
     db.close().await?;
-    missing
+    found
+}
+
+/// A transaction, which a pooler gives one connection. That may have statements of those who had it before, with the
+/// names that ours will have.
+pub(super) async fn begin(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
+    let tx = db.begin().await?;
+    tx.execute_unprepared("DEALLOCATE ALL").await?;
+    Ok(tx)
 }
 
 async fn migrate_in_turn(db: &DatabaseConnection) -> Result<(), MigrateError> {
-    let tx = db.begin().await?;
-    // A pooler's connection may have statements of those who had it before, with the names that ours will have.
-    tx.execute_unprepared("DEALLOCATE ALL; SET LOCAL statement_timeout = 0")
-        .await?;
+    let tx = begin(db).await?;
+    tx.execute_unprepared("SET LOCAL statement_timeout = 0").await?;
     let wait_at_most = |limit: Duration| {
         let sql = format!("SET LOCAL lock_timeout = {}", limit.as_millis());
         Statement::from_string(DatabaseBackend::Postgres, sql)

@@ -22,6 +22,17 @@ async fn chat_goes_by_a_pooler(ignores: &str, settings: &[(&str, &str)]) {
     let cluster = Cluster::start_with(binary(), options).await;
     // Others have used the server's connections since, under the names that the first ones gave.
     cluster.migrate().await;
+    for arguments in [["--wait", "1"].as_slice(), &["--check"]] {
+        let mut looks = testkit::command(binary());
+        looks
+            .arg("migrate")
+            .args(arguments)
+            .env_clear()
+            .envs(cluster.environment());
+        let output = testkit::ended("a look by the pooler", PATIENCE, looks).await;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {said}");
+    }
     let chat = async {
         let talkers = (0..6).map(async |n| {
             let replica = cluster.replica(n % 2);
