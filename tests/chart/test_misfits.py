@@ -68,6 +68,8 @@ MISFITS = [
     ({"migrations": {"enabled": True, "mode": "none"}}, "migrations.enabled is true, but migrations.mode is none"),
     ({"migrations": {"enabled": False, "mode": "job"}}, "migrations.enabled is false, but migrations.mode is job"),
     ({"migrations": {"ttlSecondsAfterFinished": 60}}, "migrations.ttlSecondsAfterFinished is set, but migrations.mode is hook"),
+    (merge(CLUSTERED, {"migrations": {"mode": "none", "existingSecret": {"name": "owner"}}}), "the chart migrates nothing"),
+    ({"migrations": {"existingSecret": {"name": "owner"}}}, "the chart migrates nothing"),
     ({"service": {"nodePort": 30000}}, "service.nodePort is set, but service.type is ClusterIP"),
     ({"service": {"externalTrafficPolicy": "Local"}}, "service.externalTrafficPolicy is set, but service.type is ClusterIP"),
     ({"service": {"type": "NodePort", "loadBalancerClass": "a"}}, "service.loadBalancerClass is set, but service.type is NodePort"),

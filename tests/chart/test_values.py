@@ -221,6 +221,20 @@ class Migrations(unittest.TestCase):
         deadline = at(render(merge(CLUSTERED, slow)), "Deployment.spec.progressDeadlineSeconds")
         self.assertGreater(deadline, 7200, "a roll-out that waits for the Job has not failed")
 
+    def test_the_owner_of_the_tables_migrates_and_nobody_else_is_one(self):
+        owner = {"migrations": {"existingSecret": {"name": "owner", "key": "url"}}}
+        for mode in ("hook", "job"):
+            manifests = render(merge(INLINE, owner, {"migrations": {"mode": mode}}))
+            whose = {}
+            for _, labels, spec in pods(manifests):
+                for container in spec.get("initContainers", []) + spec["containers"]:
+                    urls = [env["valueFrom"]["secretKeyRef"] for env in container["env"] if env["name"] == "DATABASE_URL"]
+                    whose |= {container["name"]: url for url in urls}
+            self.assertEqual(whose.pop("migrate"), {"name": "owner", "key": "url"})
+            self.assertTrue(whose)
+            self.assertNotIn("owner", str(whose))
+            self.assertNotIn("r-chat-gateway-migrate-env", [m["metadata"]["name"] for m in manifests])
+
     def test_a_job_that_does_something_else_has_another_name(self):
         mode = {"migrations": {"mode": "job"}}
         names = [

@@ -1,6 +1,9 @@
 {{/* As _checks.tpl, of the values that say how Kubernetes and what is in it are used. */}}
 {{- define "chat.checkPlatform" -}}
 {{- include "chat.checkMigrations" .Values.migrations -}}
+{{- if and .Values.migrations.existingSecret.name (eq (include "chat.migrations" .) "none") -}}
+{{- fail "migrations.existingSecret is set, but the chart migrates nothing: migrations.mode is none, or there is no database" -}}
+{{- end -}}
 {{- include "chat.checkService" .Values.service -}}
 {{- include "chat.checkMonitors" .Values -}}
 {{- include "chat.checkLabels" .Values -}}

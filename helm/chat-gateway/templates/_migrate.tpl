@@ -4,8 +4,8 @@
 {{- if not (include "chat.clustered" .) }}none{{ else if eq (toString $m.enabled) "false" }}none{{ else }}{{ $m.mode }}{{ end -}}
 {{- end }}
 
-{{/* A container that runs `chat-gateway migrate`: a dict of the context, its name, its arguments and which Secret of the
-   chart's own has the URL. */}}
+{{/* A container that runs `chat-gateway migrate`: a dict of the context, its name, its arguments, the part of the values that
+   says where its URL is, and which Secret of the chart's own has it else. */}}
 {{- define "chat.migrator" -}}
 {{- $v := .context.Values -}}
 name: {{ .name }}
@@ -14,7 +14,7 @@ imagePullPolicy: {{ $v.image.pullPolicy }}
 args: {{ toJson .args }}
 env:
   - name: DATABASE_URL
-    {{- include "chat.secretRef" (dict "part" $v.database "own" .secret "key" "DATABASE_URL") | nindent 4 }}
+    {{- include "chat.secretRef" (dict "part" .from "own" .secret "key" "DATABASE_URL") | nindent 4 }}
   {{- include "chat.databaseTls" .context | nindent 2 }}
   {{- with $v.extraEnv }}
   {{- toYaml . | nindent 2 }}
@@ -66,7 +66,8 @@ template:
     {{- end }}
     containers:
       {{- $secret := ternary (printf "%s-migrate-env" $name) $name $hook }}
-      {{- $container := include "chat.migrator" (dict "context" . "name" "migrate" "args" (list "migrate") "secret" $secret) }}
+      {{- $from := ternary $m .Values.database (ne $m.existingSecret.name "") }}
+      {{- $container := include "chat.migrator" (dict "context" . "name" "migrate" "args" (list "migrate") "from" $from "secret" $secret) }}
       - {{- $container | nindent 8 | trimPrefix "\n       " }}
     {{- with include "chat.volumes" (dict "context" . "component" "migrate") | trim }}
     volumes:
