@@ -100,6 +100,8 @@ export class Log {
     this.sticks = false;
     this.extend(messages, head);
     this.scroller.scrollTop = this.top = 0;
+    // All of it may be in sight.
+    this.scrolled();
   }
 
   /** Newer messages below a window that does not reach the newest. */

@@ -6,6 +6,8 @@ import { call, roomPath } from "./api.js";
 const PAGE = 50;
 /** After a leap: more than fits the tallest screen, so that there is something to scroll. */
 const LEAP = 100;
+/** After a failure scrolling asks for nothing for so long: it would ask again with every frame. */
+const REST_MS = 2_000;
 const part = (id) => document.getElementById(id);
 
 export class Pages {
@@ -16,7 +18,10 @@ export class Pages {
     log.pages = this;
     /** Whether there are older ones than those that were read. */
     this.more = true;
-    part("older").addEventListener("click", () => this.older());
+    part("older").addEventListener("click", () => {
+      this.restsUntil = 0;
+      this.older();
+    });
   }
 
   /** Goes on in the room of `session`; null: nowhere. */
@@ -25,6 +30,7 @@ export class Pages {
     /** What is being loaded, if anything: what comes back for something else is too late. */
     this.loading = null;
     this.more = true;
+    this.restsUntil = 0;
     part("older").ariaDisabled = "false";
   }
 
@@ -36,13 +42,15 @@ export class Pages {
       return this.loading === asked ? history : null;
     } catch (refused) {
       if (this.loading === asked) this.on.failed(refused);
+      this.restsUntil = Date.now() + Math.max(REST_MS, refused.retryAfter);
       return null;
     }
   }
 
   /** One at a time, since whoever scrolls asks often; a leap takes the place of what is under way. */
   async load(how, leaps = true) {
-    if (!this.session?.cursor || (this.loading && !leaps)) return;
+    if (!this.session?.cursor) return;
+    if (!leaps && (this.loading || Date.now() < this.restsUntil)) return;
     const asked = {};
     this.loading = asked;
     part("older").ariaDisabled = "true";
@@ -92,6 +100,7 @@ export class Pages {
 
   /** Shows the room from the message `seq` on. */
   leap(seq) {
+    if (!this.session?.cursor?.seq) return undefined;
     return this.load(async () => {
       const from = Math.min(seq, this.head);
       const history = await this.page(`&after=${Math.max(0, from - 1)}`, LEAP);

@@ -141,6 +141,43 @@ async fn any_place_of_a_long_room_is_one_step_away() {
     browser.end().await;
 }
 
+#[tokio::test]
+async fn scrolling_does_not_hammer_a_server_that_fails() {
+    let _turn = TURN.lock().await;
+    let Some(browser) = Browser::start().await else {
+        return;
+    };
+    let cluster = replicas(Backend::Embedded, 1, &[("LIMIT_MESSAGES_PER_SECOND", "0")]).await;
+    let replica = cluster.replica(0);
+    fill(replica, 120).await;
+    let window = browser.window().await;
+    window.visit(&replica.base_url()).await;
+    window.click("#just-read").await;
+    window.connected().await;
+    until_window(&window, "the newest stand there", "last === 120").await;
+    window
+        .js("window.asked = 0; window.really = fetch;
+             window.fetch = async () => { asked += 1; throw new TypeError('lost') }; return true")
+        .await;
+    let upwards = "const s = document.getElementById('scroller'); let left = 30;
+         const up = () => { s.scrollTop = left % 2 ? 40 : 0; if (left--) requestAnimationFrame(up); else window.rested = true };
+         up(); return true";
+    window.js(upwards).await;
+    window.until("it was scrolled", "return window.rested").await;
+    let asked = window.js("return asked").await;
+    assert_eq!(asked, 1, "one try, and then a pause");
+    let said = "return document.getElementById('notice').textContent.includes('cannot be reached')";
+    assert_eq!(window.js(said).await, true, "which is said");
+    // Whoever presses the button does not wait.
+    window.js("window.fetch = really; return true").await;
+    window
+        .js("document.getElementById('older').click(); return true")
+        .await;
+    until_window(&window, "older ones are there", "last === 120 && count === 100").await;
+    closed(vec![window]).await;
+    browser.end().await;
+}
+
 /// A message of the history as the page shows it; the times are those that the test wants.
 const TIMES: &str = "
     const really = WebSocket.prototype.constructor;
