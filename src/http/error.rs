@@ -10,6 +10,7 @@ use poem_openapi::registry::{MetaResponses, Registry};
 use poem_openapi::{ApiResponse, Object, types::ToJSON};
 use serde_json::json;
 
+use super::declared::Declared;
 use crate::auth::{BadToken, HashError};
 use crate::ids::BadName;
 use crate::journal::JournalError;
@@ -65,13 +66,14 @@ impl ApiError {
             Err(other) => other,
         };
         if error.is::<NotFoundError>() {
-            return match path.starts_with("/api/v1/rooms//") {
-                true => Self::new(ErrorType::BadRoom, "a room's name has 1 to 128 bytes"),
-                false => Self::new(ErrorType::NotFound, "there is nothing at this path"),
+            return match Declared::of(path) {
+                // All that a path has to fill in is rooms.
+                Some(_) => Self::new(ErrorType::BadRoom, "a room's name has 1 to 128 bytes"),
+                None => Self::new(ErrorType::NotFound, "there is nothing at this path"),
             };
         }
         if error.is::<MethodNotAllowedError>() {
-            let allow = super::allowed_methods(path);
+            let allow = Declared::of(path).map_or("GET, HEAD", |route| &route.methods);
             let refused = Self::new(
                 ErrorType::MethodNotAllowed,
                 format!("this path has the methods {allow}"),

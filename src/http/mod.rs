@@ -3,6 +3,7 @@
 mod accounts;
 mod admission;
 mod caller;
+mod declared;
 mod document;
 mod error;
 mod forwarded;
@@ -199,14 +200,5 @@ fn add_headers(headers: &mut HeaderMap, origin: Option<HeaderValue>) {
     );
     if let Some(origin) = origin {
         origin::add_cors(headers, origin);
-    }
-}
-
-/// The methods of a path, for 405.
-fn allowed_methods(path: &str) -> &'static str {
-    match path.split('/').skip(1).collect::<Vec<_>>().as_slice() {
-        ["api", "v1", "users" | "login"] => "POST",
-        [""] | ["api", "v1", "rooms", _, "messages"] => "GET, HEAD, POST",
-        _ => "GET, HEAD",
     }
 }

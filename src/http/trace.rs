@@ -9,6 +9,7 @@ use poem::{PathPattern, Request};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
+use super::declared::Declared;
 use crate::metrics::{Metrics, TraceId};
 use crate::protocol::TraceContext;
 use crate::replica::Replica;
@@ -112,9 +113,9 @@ impl Drop for Asked {
 
 /// The route as it is declared: what poem leaves beside an answer, or an error; nothing where nothing was found.
 pub(super) fn route(pattern: Option<&PathPattern>) -> Option<String> {
-    // poem-openapi numbers what a path has to fill in; ours have the room alone.
-    let route = pattern.map(|route| route.0.replace(":param0", "{room}"));
-    route.filter(|route| !route.is_empty())
+    let pattern = pattern.map(|route| &*route.0).filter(|route| !route.is_empty())?;
+    let declared = Declared::of(pattern).map(|route| route.pattern.as_str());
+    Some(declared.unwrap_or(pattern).to_owned())
 }
 
 /// The trace that a request goes on with; what is malformed is ignored.

@@ -14,6 +14,9 @@ pub use asset::Constant;
 /// Nothing is to be shown of it.
 const DATA_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
+/// The methods of the page, for `Allow`: its form is sent here where its script does not run.
+pub const PAGE_METHODS: &str = "GET, HEAD, POST";
+
 const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
 
