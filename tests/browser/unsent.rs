@@ -329,6 +329,36 @@ async fn ended(replica: &Replica, window: &Window) {
     until("the token has ended", Duration::from_secs(30), refused).await;
 }
 
+/// Puts the first try of "one" off, as a server does that cannot take more just now.
+const PUT_OFF: &str = "const send = WebSocket.prototype.send;
+    let before = false;
+    WebSocket.prototype.send = function (frame) {
+      const { text, nonce } = JSON.parse(frame);
+      if (before || text !== 'one') return send.call(this, frame);
+      before = true;
+      const events = [{ type: 'error', error: { type: 'OVERLOADED', message: '' }, nonce, retryAfter: 500 }];
+      setTimeout(() => this.onmessage({ data: JSON.stringify(events) }), 300);
+    };";
+
+#[tokio::test]
+async fn nothing_overtakes_what_was_put_off() {
+    let _turn = TURN.lock().await;
+    let Some(browser) = Browser::start().await else {
+        return;
+    };
+    let (_cluster, _proxy, url) = behind_a_proxy(&[]).await;
+    let window = browser.window().await;
+    window.before_each_page(PUT_OFF).await;
+    window.visit(&url).await;
+    window.sign_up("Ann").await;
+    for text in ["one", "two", "three"] {
+        write(&window, text).await;
+    }
+    window.until_texts(&["one", "two", "three"]).await;
+    closed(vec![window]).await;
+    browser.end().await;
+}
+
 #[tokio::test]
 async fn what_the_database_does_not_take_is_sent_in_order_once_it_is_back() {
     let _turn = TURN.lock().await;
