@@ -1,7 +1,7 @@
 //! The figures of deploy/sizing.md that do not depend on the machine: what a message takes of Postgres and of Redis, and
 //! which connections a replica has.
 
-use testkit::{Client, Cluster, Options, PostgresServer, block};
+use testkit::{Backend, Client, Cluster, Options, PostgresServer, block, shell};
 
 use crate::binary;
 
@@ -103,6 +103,28 @@ async fn what_a_message_takes_is_what_the_page_says() {
     let cells: Vec<f64> = row.split('|').map(|cell| cell.parse().unwrap()).collect();
     assert_eq!(cells[1], TEXT as f64);
     is_about("Postgres keeps a message, its indexes included", cells[2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_message_takes_of_sqlite_is_what_the_page_says() {
+    let cluster = Cluster::start(binary(), Backend::Embedded, 1, &[]).await;
+    let (replica, folder) = (cluster.replica(0), cluster.folder());
+    let ann = replica.account("ann").await;
+    let mut client = Client::connect(replica, "hall", Some(&ann.token), "")
+        .await
+        .unwrap();
+    say(&mut client, 1).await;
+    replica.terminate().await;
+    replica.wait().await;
+    let many = "sqlite3 data/chat.sqlite \"WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 60000)
+        INSERT INTO messages SELECT CAST(printf('%016d', n % 300) AS BLOB), n / 300 + 2, randomblob(16), sender_id, sender_name,
+        substr(nonce, 9) || printf('%08x', n), body, created_at FROM messages, n WHERE seq = 1\"";
+    shell(many, folder, binary(), &[]).await;
+    let each = shell(&block(PAGE, "row-embedded"), folder, binary(), &[]).await;
+    is_about(
+        "SQLite keeps a message, its indexes included",
+        each.parse().unwrap(),
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
