@@ -92,7 +92,7 @@ fn counted(text: &str) -> BTreeMap<String, f64> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_table_is_what_a_replica_exports_and_no_label_is_a_room_or_a_user() {
     let nowhere = format!("http://127.0.0.1:{}", testkit::free_port());
-    let settings = metrics::provoke::settings("1", &nowhere);
+    let settings = metrics::provoke::settings(&nowhere);
     let cluster = Cluster::start(binary(), Backend::Clustered, 2, &settings).await;
     let table = papers::table();
     assert!(table.len() > 25, "the table's format has changed");

@@ -145,8 +145,7 @@ fn rules_file() -> std::path::PathBuf {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_panel_and_every_rule_has_data_under_load() {
     let nowhere = format!("http://127.0.0.1:{}", testkit::free_port());
-    // The load logs in once, too.
-    let settings = provoke::settings("2", &nowhere);
+    let settings = provoke::settings(&nowhere);
     let bin = Path::new(env!("CARGO_BIN_EXE_chat-gateway"));
     let cluster = Cluster::start(bin, Backend::Clustered, REPLICAS, &settings).await;
     let targets: Vec<String> = (cluster.replicas().iter())

