@@ -30,11 +30,15 @@ pub trait Follower: Send + Sync + Debug {
     fn is_slow(&self) -> bool;
 }
 
-/// Up to [`ROW`] followers.
+/// Up to [`ROW`] followers. Its lock is never held over a write: who is moved is a view of the list at that moment, so that
+/// whoever comes or goes meanwhile waits for nobody's socket. The list is copied only then. Who comes after the view was taken
+/// finds the message in the log itself, since the head moved before; who went has ended its writing side before.
 #[derive(Debug, Default)]
 pub struct Row {
-    followers: Mutex<Vec<Arc<dyn Follower>>>,
+    followers: Mutex<Arc<Followers>>,
 }
+
+type Followers = Vec<Arc<dyn Follower>>;
 
 impl Row {
     /// False: the row is full.
@@ -42,7 +46,7 @@ impl Row {
         let mut followers = self.followers.lock();
         let free = followers.len() < ROW;
         if free {
-            followers.push(follower.clone());
+            Arc::make_mut(&mut followers).push(follower.clone());
         }
         free
     }
@@ -50,16 +54,20 @@ impl Row {
     pub fn dismiss(&self, follower: &Arc<dyn Follower>) {
         let mut followers = self.followers.lock();
         if let Some(at) = followers.iter().position(|other| Arc::ptr_eq(other, follower)) {
-            followers.swap_remove(at);
+            Arc::make_mut(&mut followers).swap_remove(at);
         }
     }
 
+    fn view(&self) -> Arc<Followers> {
+        self.followers.lock().clone()
+    }
+
     pub fn call(&self) {
-        self.followers.lock().iter().for_each(|follower| follower.call());
+        self.view().iter().for_each(|follower| follower.call());
     }
 
     pub fn slow(&self) -> usize {
-        self.followers.lock().iter().filter(|f| f.is_slow()).count()
+        self.view().iter().filter(|f| f.is_slow()).count()
     }
 
     /// Runs as long as the room lives; `at` is where its head was when the bell was taken.
@@ -77,12 +85,8 @@ impl Row {
                         self.call();
                     }
                     Read::Advanced(to) => {
-                        let taken = self
-                            .followers
-                            .lock()
-                            .iter()
-                            .filter(|f| f.advance(at, to, &frames))
-                            .count();
+                        let moved = |follower: &&Arc<dyn Follower>| follower.advance(at, to, &frames);
+                        let taken = self.view().iter().filter(moved).count();
                         room.metrics.delivered(
                             taken * frames.len(),
                             taken * frames.iter().map(Bytes::len).sum::<usize>(),
@@ -98,6 +102,7 @@ impl Row {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::{Duration, Instant};
 
     use tokio_util::task::TaskTracker;
     use uuid::Uuid;
@@ -184,6 +189,57 @@ mod tests {
         drop(room);
         tracker.close();
         tracker.wait().await;
+    }
+
+    /// Waits in the middle of a write until it may go on.
+    #[derive(Debug)]
+    struct Writing(Mutex<std::sync::mpsc::Receiver<()>>);
+
+    impl Follower for Writing {
+        fn advance(&self, _: Seq, _: Seq, _: &[Bytes]) -> bool {
+            let _ = self.0.lock().recv_timeout(Duration::from_secs(30));
+            true
+        }
+
+        fn call(&self) {}
+
+        fn is_slow(&self) -> bool {
+            false
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn who_comes_or_goes_waits_for_no_write() {
+        let (room, _tracker) = room(10);
+        let (go_on, writing) = std::sync::mpsc::sync_channel(1);
+        let writing: Arc<dyn Follower> = Arc::new(Writing(Mutex::new(writing)));
+        let row = room.admit(&writing);
+        let _ = room.offer(entry(1));
+        let begun = Instant::now();
+        while Arc::strong_count(&row.followers.lock()) == 1 {
+            assert!(
+                begun.elapsed() < Duration::from_secs(20),
+                "the row does not write"
+            );
+            std::thread::yield_now();
+        }
+        let follower: Arc<dyn Follower> = Arc::new(Eager::default());
+        let come_and_go = std::thread::spawn(move || {
+            room.admit(&follower);
+            room.slow_sessions();
+            row.dismiss(&follower);
+            row.dismiss(&writing);
+            assert!(row.followers.lock().is_empty());
+        });
+        while !come_and_go.is_finished() {
+            assert!(
+                begun.elapsed() < Duration::from_secs(20),
+                "it waits for the write"
+            );
+            std::thread::yield_now();
+        }
+        come_and_go.join().unwrap();
+        go_on.send(()).unwrap();
     }
 
     #[tokio::test]
