@@ -14,7 +14,7 @@ use crate::busiest::Busiest;
 use crate::config::Settings;
 use crate::drain::Drain;
 use crate::health::Health;
-use crate::http::{self, Gateway};
+use crate::http::{self, Api};
 use crate::journal::{Committer, Journal};
 use crate::limits::{Limits, SharedCounts};
 use crate::memory::Memory;
@@ -69,7 +69,7 @@ impl App {
             replica.metrics().clone(),
         )?;
         let clients = TaskTracker::new();
-        let surface = http::routes(gateway(
+        let surface = http::routes(api(
             &settings,
             replica.clone(),
             &key,
@@ -147,14 +147,14 @@ impl Replica {
 }
 
 /// What the routes for clients work with.
-fn gateway(
+fn api(
     settings: &Settings,
     replica: Arc<Replica>,
     key: &SigningKey,
     hasher: Hasher,
     clients: TaskTracker,
-) -> Gateway {
-    Gateway {
+) -> Api {
+    Api {
         replica,
         tokens: Tokens::new(key, Duration::from_secs(settings.token_ttl_seconds)),
         hasher,

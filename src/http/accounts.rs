@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::caller::Caller;
 use super::error::{ApiError, Envelope};
 use super::payload::Strict;
-use super::{ClientAddress, Gateway, Tag};
+use super::{Api, ClientAddress, Tag};
 use crate::auth::Asker;
 use crate::ids::{self, Username};
 use crate::limits::network;
@@ -77,32 +77,31 @@ impl Accounts {
     #[oai(path = "/users", method = "post", operation_id = "signUp")]
     async fn create(
         &self,
-        gateway: Data<&Arc<Gateway>>,
+        api: Data<&Arc<Api>>,
         address: Data<&ClientAddress>,
         credentials: Strict<Credentials>,
     ) -> Result<Created, ApiError> {
-        gateway
-            .replica
+        api.replica
             .limits
-            .check_everywhere(&gateway.replica.limits.signups, address.0.0)
+            .check_everywhere(&api.replica.limits.signups, address.0.0)
             .await?;
         let Credentials { username, secret } = credentials.0;
         let username = Username::parse_new(&username)?;
-        let least = gateway.password_min_bytes;
+        let least = api.password_min_bytes;
         if !(least..=SECRET_MAX_BYTES).contains(&secret.len()) {
             let message = format!("a secret has {least} to {SECRET_MAX_BYTES} bytes");
             return Err(ApiError::new(ErrorType::BadPassword, message));
         }
-        let store = &gateway.replica.store;
+        let store = &api.replica.store;
         let taken = || ApiError::new(ErrorType::UserExists, "there is a user of this name");
         // Asked first, because a hash is dear; the unique index decides.
         if store.find_account(&username).await?.is_some() {
             return Err(taken());
         }
-        let hash = gateway.hasher.hash(asker(address.0, &username), secret).await?;
+        let hash = api.hasher.hash(asker(address.0, &username), secret).await?;
         match store.create_account(&username, hash).await {
             Ok(user) => {
-                gateway.replica.limits.welcome(address.0.0, &username).await;
+                api.replica.limits.welcome(address.0.0, &username).await;
                 Ok(Created::User(Json(Envelope::of((&user).into()))))
             }
             Err(StoreError::Taken) => Err(taken()),
@@ -114,17 +113,17 @@ impl Accounts {
     #[oai(path = "/login", method = "post", operation_id = "logIn")]
     async fn login(
         &self,
-        gateway: Data<&Arc<Gateway>>,
+        api: Data<&Arc<Api>>,
         address: Data<&ClientAddress>,
         credentials: Strict<Credentials>,
     ) -> Result<Json<Envelope<Login>>, ApiError> {
         let Credentials { username, secret } = credentials.0;
         let username = Username::parse(&username);
-        let limits = &gateway.replica.limits;
+        let limits = &api.replica.limits;
         limits.check_login(address.0.0, username.as_ref().ok()).await?;
         let username = username?;
-        let account = gateway.replica.store.find_account(&username).await?;
-        if account.is_none() && !gateway.hide_unknown_users {
+        let account = api.replica.store.find_account(&username).await?;
+        if account.is_none() && !api.hide_unknown_users {
             return Err(ApiError::new(
                 ErrorType::UserNotFound,
                 "there is no user of this name",
@@ -137,12 +136,12 @@ impl Accounts {
         let (user, hash) = account
             .map(|Account { user, password_hash }| (user, password_hash))
             .unzip();
-        let matches = gateway
+        let matches = api
             .hasher
             .verify(asker(address.0, &username), secret, hash)
             .await?;
         let user = user.filter(|_| matches).ok_or_else(mismatch)?;
-        let token = gateway.tokens.issue(&user).map_err(|e| ApiError::internal(&e))?;
+        let token = api.tokens.issue(&user).map_err(|e| ApiError::internal(&e))?;
         Ok(Json(Envelope::of(Login {
             token,
             user: (&user).into(),

@@ -7,7 +7,7 @@ use poem::Request;
 use poem_openapi::SecurityScheme;
 use poem_openapi::auth::Bearer;
 
-use super::Gateway;
+use super::Api;
 use super::error::ApiError;
 use crate::auth::Identity;
 use crate::ids::User;
@@ -25,13 +25,13 @@ impl Caller {
 }
 
 async fn check(request: &Request, bearer: Bearer) -> poem::Result<Identity> {
-    let Some(gateway) = request.data::<Arc<Gateway>>() else {
+    let Some(api) = request.data::<Arc<Api>>() else {
         return Err(ApiError::internal(&"a route without its parts").into());
     };
-    Ok(gateway.identify(&bearer.token).await?)
+    Ok(api.identify(&bearer.token).await?)
 }
 
-impl Gateway {
+impl Api {
     /// Whose token it is, by the name that the account has. What is not signed by us does not reach the database (I8).
     pub async fn identify(&self, token: &str) -> Result<Identity, ApiError> {
         let holder = self.tokens.check(token)?;

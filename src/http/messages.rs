@@ -13,7 +13,7 @@ use super::caller::Caller;
 use super::error::{ApiError, Envelope};
 use super::payload::Strict;
 use super::upgrade::Upgrade;
-use super::{Gateway, Tag};
+use super::{Api, Tag};
 use crate::ids::{Nonce, RoomName, Seq};
 use crate::limits::REPEAT;
 use crate::protocol::{self, ErrorType, TraceContext, check_text};
@@ -177,7 +177,7 @@ impl Messages {
     #[oai(path = "/rooms/:room/messages", method = "get", operation_id = "readHistory")]
     async fn history(
         &self,
-        gateway: Data<&Arc<Gateway>>,
+        api: Data<&Arc<Api>>,
         room: Path<String>,
         /// Only messages with a smaller `seq`.
         before: Query<Option<u64>>,
@@ -193,11 +193,11 @@ impl Messages {
             let message = format!("`limit` is 1 to {MAX_PAGE}");
             return Err(ApiError::new(ErrorType::BadBinding, message));
         }
-        let store = &gateway.replica.store;
+        let store = &api.replica.store;
         // The head first, so that it is never behind the messages by more than what came in between.
-        let head = gateway.replica.rooms.stored_head(room.id()).await?;
+        let head = api.replica.rooms.stored_head(room.id()).await?;
         // As many at a time as can be had without holding many times a page.
-        let longest = gateway.replica.rules.message_max_bytes.max(1);
+        let longest = api.replica.rules.message_max_bytes.max(1);
         let at_once = (PAGE_BYTES / longest).max(1) as u64;
         let mut page = Page::of(limit, after, before);
         while let Some((after, before, wanted)) = page.lacks(at_once) {
@@ -218,7 +218,7 @@ impl Messages {
     #[oai(path = "/rooms/:room/messages", method = "post", operation_id = "sendMessage")]
     async fn publish(
         &self,
-        gateway: Data<&Arc<Gateway>>,
+        api: Data<&Arc<Api>>,
         caller: Caller,
         room: Path<String>,
         message: Strict<NewMessage>,
@@ -226,29 +226,25 @@ impl Messages {
         let room = room_name(&room)?;
         let NewMessage { text, nonce } = message.0;
         let nonce = nonce.map(Nonce::parse).transpose()?;
-        check_text(&text, gateway.replica.rules.message_max_bytes).map_err(|(kind, message)| match kind {
+        check_text(&text, api.replica.rules.message_max_bytes).map_err(|(kind, message)| match kind {
             ErrorType::TextTooLong => ApiError::new(ErrorType::TooLarge, message),
             kind => ApiError::new(kind, message),
         })?;
         let sender = caller.user().clone();
-        gateway.replica.limits.publishes.take(sender.id, 1.0)?;
+        api.replica.limits.publishes.take(sender.id, 1.0)?;
         let message = protocol::NewMessage {
             text: text.clone(),
             nonce,
             trace: None,
         };
         let place = (&room, room.id());
-        let publishing = &gateway.replica.publishing;
+        let publishing = &api.replica.publishing;
         let in_flight = publishing.submit(&sender, place, message, TraceContext::current())?;
         let committed = in_flight.await?;
         let appended = committed.appended;
         if appended.repeated {
-            gateway
-                .replica
-                .limits
-                .publishes
-                .give_back(&sender.id, 1.0 - REPEAT);
-            let first = gateway.replica.store.message_at(&room, appended.seq).await?;
+            api.replica.limits.publishes.give_back(&sender.id, 1.0 - REPEAT);
+            let first = api.replica.store.message_at(&room, appended.seq).await?;
             let first = first.ok_or_else(|| ApiError::internal(&"a stored message is gone"))?;
             return Ok(Published::Before(Json(Envelope::of(first.into()))));
         }
@@ -276,7 +272,7 @@ impl Messages {
     async fn join(
         &self,
         request: &Request,
-        gateway: Data<&Arc<Gateway>>,
+        api: Data<&Arc<Api>>,
         room: Path<String>,
         /// Resume after this `seq`.
         after: Query<Option<u64>>,
@@ -287,7 +283,7 @@ impl Messages {
     ) -> Result<Upgrade, ApiError> {
         let room = room_name(&room)?;
         let position = position(seq_in_range(after.0)?, id.0, last.0)?;
-        gateway.upgrade(request, &room, position).await
+        api.upgrade(request, &room, position).await
     }
 }
 

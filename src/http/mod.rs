@@ -53,7 +53,7 @@ what is no HTTP, or has too large a head, 400 or 431 without a body.";
 
 /// What the routes work with.
 #[derive(Debug)]
-pub struct Gateway {
+pub struct Api {
     pub replica: Arc<Replica>,
     pub tokens: Tokens,
     pub hasher: Hasher,
@@ -90,13 +90,13 @@ pub fn openapi(bounds: Bounds) -> String {
 }
 
 /// The whole surface for clients.
-pub fn routes(gateway: Gateway) -> Surface {
+pub fn routes(api: Api) -> Surface {
     let service = service();
-    let gateway = Arc::new(gateway);
-    let max_bytes = gateway.replica.rules.message_max_bytes;
+    let api = Arc::new(api);
+    let max_bytes = api.replica.rules.message_max_bytes;
     let bounds = Bounds {
         message_max_bytes: max_bytes,
-        password_min_bytes: gateway.password_min_bytes,
+        password_min_bytes: api.password_min_bytes,
     };
     let openapi = document::describe(&service, bounds);
     let clickable = service.swagger_ui_html().replace(&service.spec(), &openapi);
@@ -108,10 +108,10 @@ pub fn routes(gateway: Gateway) -> Surface {
     let app = routes
         .with(CatchPanic::new().with_handler(|_| error::panicked()))
         .around({
-            let gateway = gateway.clone();
-            move |endpoint, request| answer(endpoint, request, gateway.clone(), site.clone())
+            let api = api.clone();
+            move |endpoint, request| answer(endpoint, request, api.clone(), site.clone())
         })
-        .data(gateway)
+        .data(api)
         .data(limit);
     Arc::new(poem::endpoint::ToDynEndpoint(app.map_to_response()))
 }
@@ -120,23 +120,23 @@ pub fn routes(gateway: Gateway) -> Surface {
 async fn answer(
     endpoint: Arc<impl Endpoint>,
     mut request: Request,
-    gateway: Arc<Gateway>,
+    api: Arc<Api>,
     site: Site,
 ) -> poem::Result<Response> {
     let path = request.original_uri().path().to_owned();
     let peer = request
         .data::<Connection>()
         .map_or(IpAddr::from([0, 0, 0, 0]), |connection| connection.peer.ip());
-    let address = forwarded::client_address(peer, request.headers(), &gateway.trusted_proxies);
+    let address = forwarded::client_address(peer, request.headers(), &api.trusted_proxies);
     request.set_data(ClientAddress(address));
     let origin = request
         .headers()
         .get(header::ORIGIN)
-        .filter(|origin| gateway.allows(origin))
+        .filter(|origin| api.allows(origin))
         .cloned();
-    let asked = Asked::begin(&request, address, &gateway.replica);
-    lingering::linger(&mut request, &gateway.clients);
-    let result = match gateway.admit(&request, address, &site) {
+    let asked = Asked::begin(&request, address, &api.replica);
+    lingering::linger(&mut request, &api.clients);
+    let result = match api.admit(&request, address, &site) {
         Ok(Some(answered)) => Ok(answered),
         Ok(None) => endpoint
             .call(request)
@@ -147,7 +147,7 @@ async fn answer(
     };
     let result = match result {
         Ok(response) if response.data::<Constant>().is_some() => Ok(response),
-        Ok(response) => held::hold(response, &gateway.replica.memory.answers)
+        Ok(response) => held::hold(response, &api.replica.memory.answers)
             .await
             .map_err(poem::Error::from),
         Err(e) => Err(e),
@@ -165,7 +165,7 @@ async fn answer(
         Err(e) => {
             let route = route(e.data());
             let refused = ApiError::of(e, &path);
-            gateway.replica.metrics().refused(refused.kind);
+            api.replica.metrics().refused(refused.kind);
             let response = poem::error::ResponseError::as_response(&refused);
             let (status, error) = (response.status(), Some(refused.kind.name()));
             (response, Answered { status, route, error })
@@ -176,7 +176,7 @@ async fn answer(
     Ok(response)
 }
 
-impl Gateway {
+impl Api {
     /// What comes before any route; `Some`: the request is answered. With OPTIONS a page asks whether it may connect, which a
     /// browser does for pages of other origins, and a page does for itself: why its WebSocket was refused it is not told.
     fn admit(&self, request: &Request, address: IpAddr, site: &Site) -> Result<Option<Response>, ApiError> {

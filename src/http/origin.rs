@@ -7,14 +7,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use poem::Request;
 
 use super::error::ApiError;
-use super::{Connection, Gateway, forwarded};
+use super::{Api, Connection, forwarded};
 use crate::protocol::ErrorType;
 
 /// How long a browser may remember what a page of another origin may do, in seconds: what Chromium takes at most.
 const MAX_AGE: &str = "7200";
 
-impl Gateway {
-    /// Whether pages of this other origin may use the gateway.
+impl Api {
+    /// Whether pages of this other origin may use the api.
     pub fn allows(&self, origin: &HeaderValue) -> bool {
         self.allowed_origins
             .iter()

@@ -16,7 +16,7 @@ use super::caller::bearer;
 use super::error::ApiError;
 use super::patience::Watched;
 use super::trace::traceparent;
-use super::{ClientAddress, Connection, Gateway};
+use super::{Api, ClientAddress, Connection};
 use crate::auth::Identity;
 use crate::ids::{RoomName, UserId};
 use crate::limits::{Place, network};
@@ -54,7 +54,7 @@ impl ApiResponse for Upgrade {
     fn register(_: &mut Registry) {}
 }
 
-impl Gateway {
+impl Api {
     /// Checks a handshake, cheapest first, takes the seat, and leaves the rest to a task of its own.
     pub async fn upgrade(
         self: &Arc<Self>,

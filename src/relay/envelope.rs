@@ -35,10 +35,6 @@ const COMMITTED: usize = ID + 16;
 const TRACE: usize = COMMITTED + 8;
 const HEADER: usize = TRACE + TraceContext::BYTES;
 
-/// An encoded message of one room.
-#[derive(Debug)]
-pub struct Envelope(pub Vec<u8>);
-
 /// What an envelope turns out to be.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Opened {
@@ -51,42 +47,41 @@ pub enum Opened {
     Unreadable,
 }
 
-impl Envelope {
-    pub fn of(room: RoomId, entry: &Entry, origin: Origin, key: &TagKey) -> Self {
-        let mut bytes = Vec::with_capacity(HEADER + entry.frame.len());
-        bytes.extend_from_slice(&[VERSION, MESSAGE]);
-        bytes.put_bytes(0, TAG);
-        bytes.put_u8(if origin.trace.is_some() { TRACED } else { 0 });
-        bytes.put_u64(entry.seq.0);
-        bytes.put_slice(entry.id.as_bytes());
-        bytes.put_i64(origin.committed_at);
-        match origin.trace {
-            Some(trace) => trace.encode(&mut bytes),
-            None => bytes.put_bytes(0, TraceContext::BYTES),
-        }
-        bytes.put_slice(&entry.frame);
-        let tag = key.tag(room, &bytes[TAGGED..]);
-        bytes[2..TAGGED].copy_from_slice(&tag);
-        Self(bytes)
+/// Encodes a message of a room.
+pub fn seal(room: RoomId, entry: &Entry, origin: Origin, key: &TagKey) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEADER + entry.frame.len());
+    bytes.extend_from_slice(&[VERSION, MESSAGE]);
+    bytes.put_bytes(0, TAG);
+    bytes.put_u8(if origin.trace.is_some() { TRACED } else { 0 });
+    bytes.put_u64(entry.seq.0);
+    bytes.put_slice(entry.id.as_bytes());
+    bytes.put_i64(origin.committed_at);
+    match origin.trace {
+        Some(trace) => trace.encode(&mut bytes),
+        None => bytes.put_bytes(0, TraceContext::BYTES),
     }
+    bytes.put_slice(&entry.frame);
+    let tag = key.tag(room, &bytes[TAGGED..]);
+    bytes[2..TAGGED].copy_from_slice(&tag);
+    bytes
+}
 
-    /// Reads what came from Redis. Copies nothing.
-    pub fn open(room: RoomId, bytes: Vec<u8>, key: &TagKey) -> Opened {
-        match bytes.as_slice() {
-            [VERSION, MESSAGE, rest @ ..] => {
-                let Some((tag, tagged)) = rest.split_first_chunk::<TAG>() else {
-                    return Opened::Unreadable;
-                };
-                if !key.is_tag(tag, room, tagged) {
-                    return Opened::Forged;
-                }
-                message(bytes).map_or(Opened::Unreadable, |(entry, origin)| {
-                    Opened::Message(entry, origin)
-                })
+/// Reads what came from Redis. Copies nothing.
+pub fn open(room: RoomId, bytes: Vec<u8>, key: &TagKey) -> Opened {
+    match bytes.as_slice() {
+        [VERSION, MESSAGE, rest @ ..] => {
+            let Some((tag, tagged)) = rest.split_first_chunk::<TAG>() else {
+                return Opened::Unreadable;
+            };
+            if !key.is_tag(tag, room, tagged) {
+                return Opened::Forged;
             }
-            [UNTAGGED, ..] => Opened::Hint,
-            _ => Opened::Unreadable,
+            message(bytes).map_or(Opened::Unreadable, |(entry, origin)| {
+                Opened::Message(entry, origin)
+            })
         }
+        [UNTAGGED, ..] => Opened::Hint,
+        _ => Opened::Unreadable,
     }
 }
 
@@ -133,8 +128,8 @@ mod tests {
     #[test]
     fn what_has_no_tag_of_ours_is_not_read() {
         let (entry, origin) = some();
-        let bytes = Envelope::of(room(1), &entry, origin, &key()).0;
-        let opened = |bytes: &[u8]| Envelope::open(room(1), bytes.to_vec(), &key());
+        let bytes = seal(room(1), &entry, origin, &key());
+        let opened = |bytes: &[u8]| open(room(1), bytes.to_vec(), &key());
         assert_eq!(opened(&bytes), Opened::Message(entry, origin));
         // Each bit of it counts.
         for at in 2..bytes.len() {
@@ -143,12 +138,12 @@ mod tests {
             assert_eq!(opened(&forged), Opened::Forged, "byte {at}");
         }
         assert_eq!(
-            Envelope::open(room(2), bytes.clone(), &key()),
+            open(room(2), bytes.clone(), &key()),
             Opened::Forged,
             "of another room"
         );
         let other = TagKey::of(b"another key of thirty-two bytes!");
-        assert_eq!(Envelope::open(room(1), bytes.clone(), &other), Opened::Forged);
+        assert_eq!(open(room(1), bytes.clone(), &other), Opened::Forged);
         assert_eq!(opened(&bytes[..TAGGED - 1]), Opened::Unreadable);
         assert_eq!(opened(&[1, 0, 0]), Opened::Hint);
         assert_eq!(opened(&[VERSION, 2, 0]), Opened::Unreadable);
@@ -164,13 +159,13 @@ mod tests {
             let trace = trace.map(|(trace_id, span_id, flags)| TraceContext { trace_id, span_id, flags });
             let origin = Origin { committed_at, trace };
             let entry = Entry { seq: Seq(seq), id: Uuid::from_u128(id), frame: frame::text(text.as_bytes()) };
-            let sent = Envelope::of(room(at), &entry, origin, &key()).0;
-            prop_assert_eq!(Envelope::open(room(at), sent, &key()), Opened::Message(entry, origin));
+            let sent = seal(room(at), &entry, origin, &key());
+            prop_assert_eq!(open(room(at), sent, &key()), Opened::Message(entry, origin));
         }
 
         #[test]
         fn garbage_is_harmless(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let opened = Envelope::open(room(1), bytes, &key());
+            let opened = open(room(1), bytes, &key());
             prop_assert!(!matches!(opened, Opened::Message(..)));
         }
     }

@@ -16,7 +16,6 @@ use crate::room::{Entry, Rooms};
 use crate::telemetry::Origin;
 use crate::tools::Tools;
 
-use envelope::{Envelope, Opened};
 use publisher::Publisher;
 pub use tag::TagKey;
 

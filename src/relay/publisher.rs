@@ -9,7 +9,7 @@ use redis::{AsyncConnectionConfig, Client, Pipeline, RedisError};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::{Channels, Envelope, TIMEOUT, TagKey};
+use super::{Channels, TIMEOUT, TagKey, envelope};
 use crate::ids::RoomId;
 use crate::metrics::Metrics;
 use crate::room::Entry;
@@ -61,7 +61,7 @@ impl Publisher {
         let channel = self.channels.room(room);
         let relayed = |parent| self.traces.relay(parent, &channel, entry.point());
         let (span, trace) = origin.trace.and_then(relayed).unzip();
-        let payload = Envelope::of(room, entry, Origin { trace, ..origin }, &self.key).0;
+        let payload = envelope::seal(room, entry, Origin { trace, ..origin }, &self.key);
         self.queue(Outgoing {
             channel,
             payload,

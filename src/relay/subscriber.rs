@@ -14,8 +14,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::envelope::{self, Opened};
 use super::publisher::Publisher;
-use super::{Channels, Envelope, Opened, TIMEOUT, TagKey};
+use super::{Channels, TIMEOUT, TagKey};
 use crate::health::Health;
 use crate::ids::RoomId;
 use crate::metrics::Metrics;
@@ -171,7 +172,7 @@ impl Subscriber {
                                 metrics.relay_unreadable();
                                 return Ok(());
                             };
-                            match Envelope::open(room, payload, &key) {
+                            match envelope::open(room, payload, &key) {
                                 Opened::Message(entry, origin) => {
                                     metrics.relay_received();
                                     rooms.arrive(room, entry, origin);
