@@ -9,6 +9,8 @@ mod account;
 mod devtools;
 #[path = "browser/docs.rs"]
 mod docs;
+#[path = "browser/everybody.rs"]
+mod everybody;
 #[path = "browser/names.rs"]
 mod names;
 #[path = "browser/path.rs"]

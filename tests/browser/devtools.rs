@@ -39,6 +39,19 @@ impl Window {
         .collect()
     }
 
+    /// How wide an element is, in CSS pixels, where the page may run no scripts.
+    pub async fn width(&self, css: &str) -> f64 {
+        let document = self.devtools("DOM.getDocument", json!({})).await;
+        let root = &document["root"]["nodeId"];
+        let found = self
+            .devtools("DOM.querySelector", json!({"nodeId": root, "selector": css}))
+            .await;
+        let model = self
+            .devtools("DOM.getBoxModel", json!({"nodeId": found["nodeId"]}))
+            .await;
+        model["model"]["width"].as_f64().expect("it is shown")
+    }
+
     pub async fn says(&self, text: &str) -> bool {
         self.spoken().await.iter().any(|(_, name)| name.contains(text))
     }

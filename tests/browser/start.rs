@@ -41,21 +41,24 @@ async fn without_javascript_the_page_says_so() {
         return;
     };
     let cluster = replicas(Backend::Embedded, 1, &[]).await;
-    let window = browser.window().await;
-    window
-        .devtools("Emulation.setScriptExecutionDisabled", json!({"value": true}))
-        .await;
-    window
-        .client
-        .goto(&cluster.replica(0).base_url())
-        .await
-        .expect("open the page");
-    assert!(
-        window.says("needs JavaScript").await,
-        "{:?}",
-        window.spoken().await
-    );
-    window.close().await;
+    for window in [browser.window().await, browser.phone().await] {
+        window
+            .devtools("Emulation.setScriptExecutionDisabled", json!({"value": true}))
+            .await;
+        window
+            .client
+            .goto(&cluster.replica(0).base_url())
+            .await
+            .expect("open the page");
+        assert!(
+            window.says("needs JavaScript").await,
+            "{:?}",
+            window.spoken().await
+        );
+        let width = window.width("noscript").await;
+        assert!(width > 250.0, "in lines, not in a column of words: {width}");
+        window.close().await;
+    }
     browser.end().await;
 }
 
