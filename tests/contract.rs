@@ -50,6 +50,7 @@ mod contract {
     pub mod limits;
     pub mod lists;
     pub mod names;
+    pub mod newcomers;
     pub mod openapi;
     pub mod origins;
     pub mod outage;
