@@ -189,15 +189,13 @@ impl Room {
         (result, errands)
     }
 
-    /// Gives its warm log back; false: it was used since this was last asked.
-    fn cool(&self) -> bool {
+    /// Gives its warm log back, unless it was used since this was last asked.
+    fn cool(&self) {
         let mut state = self.state.lock();
-        let gives = state.holding.gives_back(&self.this);
-        if gives {
+        if state.holding.gives_back(&self.this) {
             state.log.cool(0);
             state.count(&self.this);
         }
-        gives
     }
 
     fn cool_to_newest(&self) {

@@ -50,19 +50,27 @@ impl Warmth {
     /// Lets go of what is over the share, and counts the logs. A room of which something was just added keeps its
     /// newest message, however little there is.
     pub(super) fn make_room(&self, added: &Room) {
+        let share = &self.0.share;
+        let mut has_more = true;
         for _ in 0..LOOKS {
-            if !self.0.share.is_over() {
+            if !share.is_over() {
                 return;
             }
             let oldest = self.0.places.lock().rooms.pop_first();
-            match oldest.map(|(_, room)| room.upgrade()) {
-                Some(Some(room)) if room.cool() => drop(self.0.share.refuse()),
-                Some(_) => {}
-                None => break,
+            let Some((_, room)) = oldest else {
+                has_more = false;
+                break;
+            };
+            if let Some(room) = room.upgrade() {
+                room.cool();
             }
         }
-        if self.0.share.is_over() {
+        if share.is_over() {
             added.cool_to_newest();
+        }
+        // A cache that gives back is at work; one that has nothing more to give is at its limit.
+        if share.is_over() && !has_more {
+            share.refuse();
         }
     }
 

@@ -54,6 +54,8 @@ async fn many_full_rooms_take_no_more_than_their_share() {
         most = most.max(replica.resident_kib());
     }
     assert!(gauge(replica, HELD).await > limit / 2, "what is free is used");
+    let hits = r#"chat_limits_hit_total{limit="memory_rooms"}"#;
+    assert_eq!(gauge(replica, hits).await, 0, "a cache that is full is no limit");
     let grown = most.saturating_sub(idle) / 1024;
     assert!(grown < 110, "{grown} MiB more than idle");
     // Every room is as exact as ever, what was given back and what is warm.
