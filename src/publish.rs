@@ -73,6 +73,17 @@ impl Publishing {
 }
 
 impl InFlight {
+    #[cfg(test)]
+    pub fn for_tests(nonce: Option<Nonce>, outcome: oneshot::Receiver<Outcome>, metrics: Metrics) -> Self {
+        Self {
+            nonce,
+            since: Instant::now(),
+            trace: None,
+            metrics,
+            outcome,
+        }
+    }
+
     /// Its sender is told that it is not known to be stored, and waits no longer.
     pub fn give_up(&self) -> Outcome {
         self.resolved(Err(JournalError::Unavailable))

@@ -14,6 +14,7 @@ use crate::memory::Held;
 use crate::protocol::Close;
 use crate::replica::Replica;
 use crate::room::Entry;
+use crate::ws::stream::Stream;
 
 /// How much of the log one query reads for a session that is fed from the store, in bytes; one message more where
 /// that begins within them. A client that does not read costs so much, beside what the kernel holds for it.
@@ -58,7 +59,7 @@ impl Feed {
     }
 }
 
-impl Session {
+impl<S: Stream> Session<S> {
     /// Writes what is due until the session is up to date, the socket takes no more, or a page has to be read.
     pub(super) fn deliver(&mut self) -> Result<(), End> {
         let Progress {

@@ -1,22 +1,23 @@
 //! The end of a session: its last answers, its close frame, and a moment for the client to close too.
 
+use std::future::poll_fn;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::{Session, inbox};
 use crate::protocol::Close;
 use crate::ws::frame;
 use crate::ws::outbox::Outbox;
+use crate::ws::stream::Stream;
 
 /// How long the close of a session waits for what becomes of the messages that it gave to the journal.
 const ANSWERS: Duration = Duration::from_secs(5);
 /// How long a client has to answer a close before the socket goes.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-impl Session {
+impl<S: Stream> Session<S> {
     /// Whatever ends the session, its client hears what became of every message that the journal took: else it
     /// would send what is stored again, and again.
     pub(super) async fn settle(&mut self) {
@@ -47,18 +48,18 @@ impl Session {
 }
 
 /// Closes a WebSocket that gets no session.
-pub async fn turn_away(stream: TcpStream, why: Close) {
+pub async fn turn_away(stream: impl Stream, why: Close) {
     let mut outbox = Outbox::default();
     outbox.push(frame::close(why.code(), why.reason()));
     goodbye(&stream, outbox).await;
 }
 
-async fn goodbye(stream: &TcpStream, mut outbox: Outbox) {
+async fn goodbye(stream: &impl Stream, mut outbox: Outbox) {
     let close = async {
         while !outbox.write(stream)?.done {
-            stream.writable().await?;
+            poll_fn(|cx| stream.poll_write_ready(cx)).await?;
         }
-        socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Write)?;
+        stream.end_writing()?;
         // Until the client has closed too: a socket that is dropped with unread bytes resets the connection,
         // and the client may lose the close frame.
         inbox::read_to_end(stream).await

@@ -1,9 +1,9 @@
 //! What the client sends: bytes become frames, frames become drafts for the journal, and outcomes become acks.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
 
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::throttle::Ruling;
@@ -15,6 +15,7 @@ use crate::metrics::Limit;
 use crate::protocol::{self, BadCommand, Close, Command, ErrorType, NewMessage, parse_command};
 use crate::publish::InFlight;
 use crate::ws::frame::{self, Incoming, Violation};
+use crate::ws::stream::Stream;
 
 /// How much one read takes, in bytes; shared by all sessions of a thread, so that an idle one holds none.
 const READ: usize = 16 * 1024;
@@ -32,9 +33,9 @@ thread_local! {
 }
 
 /// Reads and forgets until the client closes.
-pub(super) async fn read_to_end(stream: &TcpStream) -> io::Result<()> {
+pub(super) async fn read_to_end(stream: &impl Stream) -> io::Result<()> {
     loop {
-        stream.readable().await?;
+        poll_fn(|cx| stream.poll_read_ready(cx)).await?;
         match BUFFER.with_borrow_mut(|buffer| stream.try_read(buffer.as_mut_slice())) {
             Ok(0) => return Ok(()),
             Ok(_) => {}
@@ -54,7 +55,7 @@ impl From<Violation> for Close {
     }
 }
 
-impl Session {
+impl<S: Stream> Session<S> {
     /// Reads once from the socket. Only where no whole frame waits: the buffer holds a frame and one read at most.
     pub(super) fn read(&mut self) -> Result<(), End> {
         BUFFER.with_borrow_mut(|buffer| match self.wire.stream.try_read(buffer.as_mut_slice()) {

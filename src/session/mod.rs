@@ -17,7 +17,6 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use rand::Rng;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 pub use goodbye::turn_away;
@@ -30,6 +29,7 @@ use crate::publish::InFlight;
 use crate::replica::Replica;
 use crate::room::Seat;
 use crate::ws::frame::{self, Decoder};
+use crate::ws::stream::Stream;
 use deliver::{FedPage, Feed};
 use throttle::Throttle;
 use wire::Wire;
@@ -52,10 +52,10 @@ pub struct Writer {
 
 /// One socket in one room.
 #[derive(Debug)]
-pub struct Session {
+pub struct Session<S> {
     replica: Arc<Replica>,
     seat: Seat,
-    wire: Arc<Wire>,
+    wire: Arc<Wire<S>>,
     /// Where it comes from, for what its address may have.
     address: IpAddr,
     feed: Feed,
@@ -116,13 +116,13 @@ enum Woken {
     Clock,
 }
 
-impl Session {
+impl<S: Stream> Session<S> {
     /// The socket, the bytes that came with the handshake, and where from.
     pub fn new(
         replica: Arc<Replica>,
         joined: Joined,
         writer: Option<Box<Writer>>,
-        (stream, early): (TcpStream, &[u8]),
+        (stream, early): (S, &[u8]),
         address: IpAddr,
     ) -> Self {
         // JSON may spell each byte of a text as \u00XX; the rest is the command's other fields.
@@ -327,3 +327,6 @@ impl Session {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,18 +9,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::ids::Seq;
 use crate::room::{Follower, Read, Room, WRITE_BYTES, WRITE_FRAMES};
 use crate::ws::outbox::{Outbox, write_frames};
+use crate::ws::stream::Stream;
 
 /// A session's writing side.
 #[derive(Debug)]
-pub struct Wire {
-    pub stream: TcpStream,
+pub struct Wire<S> {
+    pub stream: S,
     state: Mutex<State>,
     called: Notify,
 }
@@ -53,8 +53,8 @@ pub enum Reached {
     Cold(Seq),
 }
 
-impl Wire {
-    pub fn new(stream: TcpStream, cursor: Seq, first: Bytes) -> Arc<Self> {
+impl<S: Stream> Wire<S> {
+    pub fn new(stream: S, cursor: Seq, first: Bytes) -> Arc<Self> {
         let mut outbox = Outbox::default();
         outbox.push(first);
         let state = State {
@@ -161,7 +161,7 @@ impl Wire {
     }
 }
 
-impl Follower for Wire {
+impl<S: Stream> Follower for Wire<S> {
     fn advance(&self, from: Seq, to: Seq, frames: &[Bytes]) -> bool {
         let mut state = self.state.lock();
         // What is left over is written by the session's task, which reads on by itself then.
@@ -194,7 +194,7 @@ impl Follower for Wire {
 #[cfg(test)]
 mod tests {
     use tokio::io::AsyncReadExt;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 

@@ -3,3 +3,6 @@
 pub mod frame;
 pub mod handshake;
 pub mod outbox;
+#[cfg(test)]
+pub mod pipe;
+pub mod stream;

@@ -2,8 +2,8 @@
 
 use std::io::{self, IoSlice};
 
+use super::stream::Stream;
 use bytes::{Buf, Bytes};
-use tokio::net::TcpStream;
 
 /// How many frames one write takes.
 const MAX_SLICES: usize = 64;
@@ -64,7 +64,7 @@ impl Outbox {
     }
 
     /// Writes as much as the socket takes without waiting, many frames in one call.
-    pub fn write(&mut self, stream: &TcpStream) -> io::Result<Written> {
+    pub fn write(&mut self, stream: &impl Stream) -> io::Result<Written> {
         let mut written = Written::default();
         while !self.is_empty() {
             match try_write(stream, &self.frames[self.next..]) {
@@ -100,7 +100,7 @@ impl Outbox {
 }
 
 /// One call to the kernel, for as many frames as it takes.
-fn try_write(stream: &TcpStream, frames: &[Bytes]) -> io::Result<usize> {
+fn try_write(stream: &impl Stream, frames: &[Bytes]) -> io::Result<usize> {
     if let [frame] = frames {
         return stream.try_write(frame);
     }
@@ -114,7 +114,7 @@ fn try_write(stream: &TcpStream, frames: &[Bytes]) -> io::Result<usize> {
 
 /// Writes frames that nothing waits in front of; gives what is left of the first that the socket did not take as a whole,
 /// and how many follow it. An error is left to the next write, which meets it too.
-pub fn write_frames(stream: &TcpStream, frames: &[Bytes]) -> Option<(Bytes, usize)> {
+pub fn write_frames(stream: &impl Stream, frames: &[Bytes]) -> Option<(Bytes, usize)> {
     let mut taken = try_write(stream, frames).unwrap_or(0);
     for (n, frame) in frames.iter().enumerate() {
         if frame.len() > taken {
