@@ -5,7 +5,6 @@ import { address, backoff, call, roomPath } from "./api.js";
 
 const FIRST_PAGE = 50;
 const JOIN_TIMEOUT_MS = 15_000;
-const STABLE_MS = 10_000;
 /** A dead path says nothing: ask after so long without an event, sooner where an answer is due, and drop it then. */
 const SILENCE_MS = 25_000;
 const ANSWER_MS = 3_000;
@@ -136,7 +135,7 @@ export class Session {
     clearTimeout(this.timer);
     this.joined = true;
     [this.rate, this.fullAt] = [event.rate, 0];
-    this.joinedAt = Date.now();
+    this.failures = 0;
     const from = this.cursor;
     if (!from || !event.recovered) this.cursor = { seq: event.seq, id: null };
     this.on.state("connected");
@@ -157,7 +156,6 @@ export class Session {
     this.unanswered.clear();
     const wasJoined = this.joined;
     this.joined = false;
-    if (wasJoined && Date.now() - this.joinedAt > STABLE_MS) this.failures = 0;
     if (code === 1009) this.on.tooLarge();
     if (code === 4401) return this.stop("signed-out");
     if (FINAL[code]) return this.stop("stopped", FINAL[code]);
