@@ -120,6 +120,29 @@ async fn long_words_and_names_and_other_directions_fit_a_phone() {
     browser.end().await;
 }
 
+/// What is there for the ear alone counts as well: it must not reach out of the place that scrolls.
+#[tokio::test]
+async fn a_long_room_scrolls_in_its_place_alone() {
+    let _turn = TURN.lock().await;
+    let Some(browser) = Browser::start().await else {
+        return;
+    };
+    let cluster = replicas(Backend::Embedded, 1, &[("LIMIT_MESSAGES_PER_SECOND", "0")]).await;
+    let replica = cluster.replica(0);
+    fill(replica, 50).await;
+    let (window, phone) = (browser.window().await, browser.phone().await);
+    for page in [&window, &phone] {
+        page.visit(&replica.base_url()).await;
+        page.click("#just-read").await;
+        until_window(page, "they stand there", "last === 50").await;
+        let scrolls = "const { scrollHeight, clientHeight } = document.getElementById('scroller'); return scrollHeight > clientHeight";
+        page.until("they are more than fit", scrolls).await;
+        assert_eq!(page.overflow().await.max(0), 0, "and the page stays where it is");
+    }
+    closed(vec![window, phone]).await;
+    browser.end().await;
+}
+
 #[tokio::test]
 async fn who_wants_less_motion_has_none() {
     let _turn = TURN.lock().await;

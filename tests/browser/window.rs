@@ -345,9 +345,10 @@ impl Window {
         self.until(&format!("{label} can be pressed"), &script).await;
     }
 
-    /// How far the page reaches past the right edge of the window, in CSS pixels.
+    /// How far the page reaches past the right or the lower edge of the window, in CSS pixels: what is longer scrolls by itself.
     pub async fn overflow(&self) -> i64 {
-        let script = "return Math.max(document.documentElement.scrollWidth - innerWidth,
+        let script = "const { scrollWidth, scrollHeight } = document.documentElement;
+                      return Math.max(scrollWidth - innerWidth, scrollHeight - innerHeight,
                       ...[...document.querySelectorAll('main, main *')].filter((e) => e.checkVisibility() && !e.closest('.unseen-text'))
                       .map((e) => Math.ceil(e.getBoundingClientRect().right) - innerWidth))";
         self.js(script).await.as_i64().expect("a number")
