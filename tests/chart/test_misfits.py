@@ -128,6 +128,15 @@ class Misfits(unittest.TestCase):
                 sentence = "the image is registry.example/chat-gateway:0.1.0, a placeholder: .* deploy/release.md .* image.repository"
                 self.assertRegex(str(refused.exception), sentence)
 
+    def test_what_no_image_can_be_called_is_refused(self):
+        for repository in ("…", "…/chat-gateway", "registry.test/Team/chat", "oci://registry.test/chat", "registry.test/chat:0.1.0", "registry.test/"):
+            with self.subTest(repository):
+                with self.assertRaises(RenderError) as refused:
+                    render({"image": {"repository": repository}})
+                self.assertIn(f"image.repository is {repository}, which no image can be called", str(refused.exception))
+        for repository in ("chat", "localhost:5000/chat", "[::1]:5000/chat", "Registry.test/team_1/a.b__c--d"):
+            render({"image": {"repository": repository}})
+
     def test_an_old_kubernetes_is_refused(self):
         with self.assertRaises(RenderError) as refused:
             render(kube_version="1.29.0")

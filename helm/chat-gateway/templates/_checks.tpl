@@ -4,6 +4,9 @@
 {{- if hasPrefix "registry.example/" (include "chat.image" .) -}}
 {{- fail (printf "the image is %s, a placeholder: build it, as deploy/release.md says (REGISTRY=… .ci/release, or docker build), and set image.repository to where it is" (include "chat.image" .)) -}}
 {{- end -}}
+{{- if not (regexMatch "^([A-Za-z0-9.-]+(:[0-9]+)?/|\\[[0-9A-Fa-f:]+\\](:[0-9]+)?/)?[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$" $v.image.repository) -}}
+{{- fail (printf "image.repository is %s, which no image can be called: set it to a name like registry.test/team/chat-gateway, without https:// or oci:// and without the tag, which is image.tag" $v.image.repository) -}}
+{{- end -}}
 {{- $database := or $v.database.url $v.database.existingSecret.name -}}
 {{- $redis := or $v.redis.url $v.redis.existingSecret.name -}}
 {{- $tokens := or $v.tokens.secret $v.tokens.existingSecret.name -}}

@@ -9,7 +9,7 @@
 {{- define "chat.migrator" -}}
 {{- $v := .context.Values -}}
 name: {{ .name }}
-image: {{ include "chat.image" .context }}
+image: {{ include "chat.image" .context | quote }}
 imagePullPolicy: {{ $v.image.pullPolicy }}
 args: {{ toJson .args }}
 env:
