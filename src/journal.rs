@@ -12,7 +12,7 @@ use crate::busiest::Busiest;
 use crate::clock::now_millis;
 use crate::ids::{Nonce, RoomId, RoomName, User, UserId};
 use crate::metrics::TraceId;
-use crate::protocol::{ErrorType, Message, Sender};
+use crate::protocol::{ErrorType, Message};
 use crate::relay::Relay;
 use crate::room::{Entry, Rooms};
 use crate::store::{Appended, NewRow, Store};
@@ -217,17 +217,7 @@ impl Committer {
                 .iter()
                 .find_map(|reply| reply.span.as_ref())
                 .map(|span| span.context());
-            let message = Message {
-                room: row.room.as_str().to_owned(),
-                seq: appended.seq,
-                id: appended.id,
-                sender: Sender {
-                    id: row.sender.id,
-                    username: row.sender.username.to_string(),
-                },
-                text: row.text,
-                create_time: created_at,
-            };
+            let message = Message::new(&row.room, appended.point(), &row.sender, row.text, created_at);
             let (entry, origin) = (Entry::of(&message), Origin::at(stage.ended, trace));
             self.relay.publish(row.room_id, &entry, origin);
             self.rooms.committed(row.room_id, entry, origin);

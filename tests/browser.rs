@@ -38,12 +38,8 @@ use std::time::Duration;
 use fantoccini::key::Key;
 use serde_json::json;
 use testkit::{Backend, Cluster, Replica, until};
-use tokio::sync::Mutex;
 
 use window::{Browser, Window};
-
-/// One test at a time: browsers are large.
-static TURN: Mutex<()> = Mutex::const_new(());
 
 const LOBBY: &str = "/api/v1/rooms/lobby/messages";
 const MARKUP: &str = "<img src=x onerror=alert(1)><script>alert(2)</script>";
@@ -82,7 +78,6 @@ async fn closed(windows: Vec<Window>) {
 
 #[tokio::test]
 async fn two_people_chat_on_two_replicas_through_the_loss_of_each() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -153,7 +148,6 @@ async fn two_people_chat_on_two_replicas_through_the_loss_of_each() {
 
 #[tokio::test]
 async fn the_page_fits_a_phone() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -192,7 +186,6 @@ async fn the_page_fits_a_phone() {
 
 #[tokio::test]
 async fn everything_can_be_done_by_keyboard() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };

@@ -248,17 +248,8 @@ impl Messages {
             let first = first.ok_or_else(|| ApiError::internal(&"a stored message is gone"))?;
             return Ok(Published::Before(Json(Envelope::of(first.into()))));
         }
-        let message = protocol::Message {
-            room: room.as_str().to_owned(),
-            seq: appended.seq,
-            id: appended.id,
-            sender: protocol::Sender {
-                id: sender.id,
-                username: sender.username.to_string(),
-            },
-            text,
-            create_time: committed.created_at,
-        };
+        let (at, created_at) = (appended.point(), committed.created_at);
+        let message = protocol::Message::new(&room, at, &sender, text, created_at);
         Ok(Published::New(Json(Envelope::of(message.into()))))
     }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::ErrorType;
-use crate::ids::{Nonce, RoomName, Seq, User, UserId};
+use crate::ids::{Nonce, Point, RoomName, Seq, User, UserId};
 
 /// How fast something may go on: so much a second, and so much at once.
 #[derive(Debug, Clone, Copy, Serialize, PartialEq, Eq)]
@@ -47,6 +47,20 @@ pub struct Message {
 }
 
 impl Message {
+    pub fn new(room: &RoomName, at: Point, sender: &User, text: String, create_time: i64) -> Self {
+        Self {
+            room: room.as_str().to_owned(),
+            seq: at.seq,
+            id: at.id,
+            sender: Sender {
+                id: sender.id,
+                username: sender.username.to_string(),
+            },
+            text,
+            create_time,
+        }
+    }
+
     /// The event's array.
     pub fn to_event(&self) -> Vec<u8> {
         let mut json = Vec::with_capacity(192 + self.text.len() + self.room.len());

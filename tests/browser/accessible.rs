@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use testkit::{Backend, Proxy, skipped};
 
 use crate::window::{Browser, Window};
-use crate::{LOBBY, MARKUP, TURN, replicas};
+use crate::{LOBBY, MARKUP, replicas};
 
 const AXE: &str = "axe-core@4.14.1";
 /// How long npm may take to fetch it.
@@ -69,7 +69,6 @@ pub async fn look(window: &Window, axe: &str, state: &str) {
 
 #[tokio::test]
 async fn axe_finds_nothing_in_any_state_of_the_page() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };

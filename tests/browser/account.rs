@@ -3,7 +3,7 @@
 use testkit::{Backend, Proxy};
 
 use crate::window::{Browser, Window};
-use crate::{TURN, closed, replicas};
+use crate::{closed, replicas};
 
 /// Lets the requests to this path fail, or their answers be lost, as long as `window.loses` says so.
 const LOSSY: &str = "
@@ -36,7 +36,6 @@ async fn is_told(window: &Window, what: &str) {
 
 #[tokio::test]
 async fn a_sign_up_whose_answer_was_lost_is_finished_by_pressing_again() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -70,7 +69,6 @@ async fn a_sign_up_whose_answer_was_lost_is_finished_by_pressing_again() {
 
 #[tokio::test]
 async fn a_sign_up_is_not_stopped_by_the_logins_of_others() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -87,7 +85,6 @@ async fn a_sign_up_is_not_stopped_by_the_logins_of_others() {
 
 #[tokio::test]
 async fn a_server_that_never_answers_is_given_up_on() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };

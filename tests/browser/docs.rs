@@ -5,11 +5,10 @@ use testkit::Backend;
 
 use crate::accessible::{axe, look};
 use crate::window::Browser;
-use crate::{TURN, closed, replicas};
+use crate::{closed, replicas};
 
 #[tokio::test]
 async fn the_contract_fits_a_phone_and_leads_to_the_openapi_document_and_back() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };

@@ -5,11 +5,10 @@ use testkit::Backend;
 
 use crate::reading::{fill, until_window};
 use crate::window::Browser;
-use crate::{LOBBY, TURN, closed, replicas};
+use crate::{LOBBY, closed, replicas};
 
 #[tokio::test]
 async fn a_busy_room_is_no_flood_for_a_screen_reader() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -73,7 +72,6 @@ async fn a_busy_room_is_no_flood_for_a_screen_reader() {
 
 #[tokio::test]
 async fn long_words_and_names_and_other_directions_fit_a_phone() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -123,7 +121,6 @@ async fn long_words_and_names_and_other_directions_fit_a_phone() {
 /// What is there for the ear alone counts as well: it must not reach out of the place that scrolls.
 #[tokio::test]
 async fn a_long_room_scrolls_in_its_place_alone() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -145,7 +142,6 @@ async fn a_long_room_scrolls_in_its_place_alone() {
 
 #[tokio::test]
 async fn who_wants_less_motion_has_none() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };

@@ -4,11 +4,10 @@ use serde_json::json;
 use testkit::Backend;
 
 use crate::window::Browser;
-use crate::{TURN, closed, replicas};
+use crate::{closed, replicas};
 
 #[tokio::test]
 async fn a_room_that_looks_like_another_is_told_apart() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };

@@ -5,11 +5,10 @@ use std::time::{Duration, Instant};
 use testkit::{Backend, Proxy};
 
 use crate::window::Browser;
-use crate::{TURN, closed, replicas};
+use crate::{closed, replicas};
 
 #[tokio::test]
 async fn a_frozen_path_is_noticed_after_sending_and_in_silence() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };

@@ -4,11 +4,10 @@ use serde_json::json;
 use testkit::Backend;
 
 use crate::window::Browser;
-use crate::{LOBBY, TURN, closed, replicas};
+use crate::{LOBBY, closed, replicas};
 
 #[tokio::test]
 async fn a_guest_reads_and_history_goes_back_to_the_first_message() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -82,7 +81,6 @@ async fn a_guest_reads_and_history_goes_back_to_the_first_message() {
 
 #[tokio::test]
 async fn what_could_not_be_resumed_is_said_and_can_be_read() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -120,7 +118,6 @@ async fn what_could_not_be_resumed_is_said_and_can_be_read() {
 
 #[tokio::test]
 async fn limits_and_the_end_of_a_token_lose_nothing() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };

@@ -6,7 +6,7 @@ use serde_json::json;
 use testkit::{Backend, Client, Replica};
 
 use crate::window::{Browser, Window};
-use crate::{LOBBY, TURN, closed, replicas};
+use crate::{LOBBY, closed, replicas};
 
 /// Says so many messages, "1", "2", … in the lobby, as fast as they are taken.
 pub async fn fill(replica: &Replica, count: usize) {
@@ -48,7 +48,6 @@ async fn scroll(window: &Window, to: &str) {
 
 #[tokio::test]
 async fn any_place_of_a_long_room_is_one_step_away() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -143,7 +142,6 @@ async fn any_place_of_a_long_room_is_one_step_away() {
 
 #[tokio::test]
 async fn scrolling_does_not_hammer_a_server_that_fails() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -193,7 +191,6 @@ const TIMES: &str = "
 
 #[tokio::test]
 async fn the_time_stands_once_for_what_was_said_together() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -257,7 +254,6 @@ async fn the_time_stands_once_for_what_was_said_together() {
 
 #[tokio::test]
 async fn a_text_that_is_too_long_is_not_sent_and_says_by_how_much() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };

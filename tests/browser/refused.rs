@@ -3,7 +3,7 @@
 use testkit::{Backend, Balancer, Proxy};
 
 use crate::window::Browser;
-use crate::{TURN, closed, replicas, until_stored};
+use crate::{closed, replicas, until_stored};
 
 /// What half of the world's guides say: `$host` has no port, so that the page is of another origin than the host it asks.
 const SITE: &str =
@@ -12,7 +12,6 @@ const SITE: &str =
 
 #[tokio::test]
 async fn a_page_behind_a_proxy_that_loses_its_port_says_so() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -44,7 +43,6 @@ async fn a_page_behind_a_proxy_that_loses_its_port_says_so() {
 
 #[tokio::test]
 async fn a_page_for_which_there_is_no_room_now_waits_ten_seconds() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -74,7 +72,6 @@ const FAILS: &str = r#"server { listen 80;
 
 #[tokio::test]
 async fn what_fails_again_and_again_is_given_up_and_holds_nothing_else_up() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };

@@ -10,14 +10,13 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::window::Browser;
-use crate::{TURN, closed, replicas};
+use crate::{closed, replicas};
 
 /// What stands on the page and can be seen.
 const SEEN: &str = "return document.body.innerText";
 
 #[tokio::test]
 async fn the_page_is_one_request() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -36,7 +35,6 @@ async fn the_page_is_one_request() {
 
 #[tokio::test]
 async fn without_javascript_the_page_says_so() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -64,7 +62,6 @@ async fn without_javascript_the_page_says_so() {
 
 #[tokio::test]
 async fn a_script_that_fails_at_the_start_is_said() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -95,7 +92,6 @@ async fn a_script_that_fails_at_the_start_is_said() {
 
 #[tokio::test]
 async fn a_script_that_the_page_came_without_is_said() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -154,7 +150,6 @@ async fn serve(page: &str, policy: &str) -> (String, JoinSet<()>) {
 
 #[tokio::test]
 async fn a_server_that_has_enough_of_us_is_said_with_when_to_come_back() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -206,7 +201,6 @@ async fn a_server_that_has_enough_of_us_is_said_with_when_to_come_back() {
 
 #[tokio::test]
 async fn a_server_that_is_not_there_is_said() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -248,7 +242,6 @@ async fn a_server_that_is_not_there_is_said() {
 
 #[tokio::test]
 async fn a_database_that_is_away_is_said() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };

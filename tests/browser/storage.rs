@@ -4,11 +4,10 @@ use serde_json::json;
 use testkit::Backend;
 
 use crate::window::Browser;
-use crate::{TURN, closed, replicas};
+use crate::{closed, replicas};
 
 #[tokio::test]
 async fn with_storage_blocked_the_page_works_and_says_what_it_will_forget() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -57,7 +56,6 @@ async fn with_storage_blocked_the_page_works_and_says_what_it_will_forget() {
 
 #[tokio::test]
 async fn with_storage_full_nothing_is_lost_but_by_closing_which_is_said() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -87,7 +85,6 @@ async fn with_storage_full_nothing_is_lost_but_by_closing_which_is_said() {
 
 #[tokio::test]
 async fn what_others_have_left_in_storage_does_not_keep_the_page_from_starting() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -125,7 +122,6 @@ async fn what_others_have_left_in_storage_does_not_keep_the_page_from_starting()
 
 #[tokio::test]
 async fn over_plain_http_one_can_write_too() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };

@@ -6,7 +6,7 @@ use serde_json::json;
 use testkit::{Backend, Replica, until};
 
 use crate::window::Browser;
-use crate::{TURN, closed, replicas};
+use crate::{closed, replicas};
 
 /// Waits until so many sessions are open.
 async fn until_sessions(replica: &Replica, count: usize) {
@@ -26,7 +26,6 @@ const KEPT: &str =
 
 #[tokio::test]
 async fn logging_out_in_one_tab_ends_them_all_and_leaves_nothing() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -86,7 +85,6 @@ async fn logging_out_in_one_tab_ends_them_all_and_leaves_nothing() {
 
 #[tokio::test]
 async fn logging_in_as_somebody_else_ends_the_tabs_of_who_was_there() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -135,7 +133,6 @@ async fn logging_in_as_somebody_else_ends_the_tabs_of_who_was_there() {
 
 #[tokio::test]
 async fn logging_in_again_in_another_tab_is_logging_in_everywhere() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -172,7 +169,6 @@ async fn logging_in_again_in_another_tab_is_logging_in_everywhere() {
 
 #[tokio::test]
 async fn logging_out_asks_where_something_is_unsent() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };

@@ -7,7 +7,7 @@ use serde_json::json;
 use testkit::{Backend, Cluster, Options, Proxy, Replica, until};
 
 use crate::window::{Browser, Window};
-use crate::{TURN, closed, replicas, stored, until_stored};
+use crate::{closed, replicas, stored, until_stored};
 
 /// A replica, and a way to it that can be taken away.
 async fn behind_a_proxy(settings: &[(&str, &str)]) -> (Cluster, Proxy, String) {
@@ -26,7 +26,6 @@ async fn take_away(proxy: &Proxy, window: &Window) {
 
 #[tokio::test]
 async fn what_was_written_offline_is_sent_from_another_room() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -79,7 +78,6 @@ async fn refusals(replica: &Replica) -> usize {
 
 #[tokio::test]
 async fn what_was_written_offline_outlives_its_tab() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -130,7 +128,6 @@ async fn close_for_good(window: &Window) {
 
 #[tokio::test]
 async fn two_tabs_keep_each_others_unsent_words_and_their_order() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -164,7 +161,6 @@ async fn two_tabs_keep_each_others_unsent_words_and_their_order() {
 
 #[tokio::test]
 async fn two_tabs_that_are_connected_send_each_message_once_and_show_it_once() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -201,7 +197,6 @@ async fn two_tabs_that_are_connected_send_each_message_once_and_show_it_once() {
 
 #[tokio::test]
 async fn what_is_refused_for_good_stays_with_its_reason() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -254,7 +249,6 @@ async fn write(window: &Window, text: &str) {
 
 #[tokio::test]
 async fn a_full_outbox_says_so_and_leaves_the_text_in_its_box() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -294,7 +288,6 @@ async fn a_full_outbox_says_so_and_leaves_the_text_in_its_box() {
 
 #[tokio::test]
 async fn a_token_that_ends_while_the_server_is_away_costs_nothing_that_was_written() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -342,7 +335,6 @@ const PUT_OFF: &str = "const send = WebSocket.prototype.send;
 
 #[tokio::test]
 async fn nothing_overtakes_what_was_put_off() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -361,7 +353,6 @@ async fn nothing_overtakes_what_was_put_off() {
 
 #[tokio::test]
 async fn what_the_database_does_not_take_is_sent_in_order_once_it_is_back() {
-    let _turn = TURN.lock().await;
     let Some(browser) = Browser::start().await else {
         return;
     };

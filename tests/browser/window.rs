@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdin};
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinSet;
 
 /// How long a condition may take to come true. Reconnecting waits up to 20 s between two attempts.
@@ -27,6 +28,9 @@ sleep 1
 rm -rf "$1"
 kill -KILL 0"#;
 
+/// One test at a time: browsers are large.
+static TURN: Mutex<()> = Mutex::const_new(());
+
 pub struct Browser {
     port: u16,
     profiles: TempDir,
@@ -34,11 +38,13 @@ pub struct Browser {
     life: Option<ChildStdin>,
     /// Takes what chromedriver prints, so that it never waits for room.
     _reader: JoinSet<()>,
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl Browser {
-    /// None where there is no chromedriver; but with CI=true that is a failure.
+    /// Waits for its turn. None where there is no chromedriver; but with CI=true that is a failure.
     pub async fn start() -> Option<Self> {
+        let turn = TURN.lock().await;
         let mut version = testkit::command("chromedriver");
         version.arg("--version");
         let version = testkit::ended("chromedriver --version", PATIENCE, version).await;
@@ -81,6 +87,7 @@ impl Browser {
             keeper,
             life,
             _reader: reader,
+            _turn: turn,
         })
     }
 
